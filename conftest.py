@@ -1,0 +1,3 @@
+"""Wires the rig's pytest plugin; nothing else."""
+
+pytest_plugins = ["ringrig.plugin"]

@@ -1,0 +1,1 @@
+"""Ringrig: a kernel-patch test suite for io_uring provided buffer rings."""
