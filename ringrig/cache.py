@@ -1,0 +1,182 @@
+"""The one folder outside the clone that the rig writes: kernels, package lists, the guest's SSH server, roots.
+
+An entry is a directory `<kind>/<name>` that is either complete or not there: it is made beside its place and renamed.
+A lock file for each entry outlives it. Whoever uses an entry holds the lock shared until the process ends, whoever makes
+or removes one holds it exclusively, so two rigs at once neither disturb each other nor lose what a guest is using.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from ringrig.errors import NoSpace
+
+Say = Callable[[str], None]
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+_held: dict[str, TextIO] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One thing in the cache: its name as `rig cache` prints and takes it, its place, its size in bytes."""
+
+    name: str
+    path: Path
+    size: int
+
+
+def folder() -> Path:
+    """The cache folder, whether it exists or not: $XDG_CACHE_HOME/ringrig, else ~/.cache/ringrig."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # The specification says to ignore a relative one.
+    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "ringrig"
+
+
+def safe_name(name: str) -> str:
+    """The name with nothing in it that virtme-ng's unquoted command lines would take amiss."""
+    return re.sub(r"[^A-Za-z0-9_+.-]", "_", name)
+
+
+@contextlib.contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Turns a full or unwritable file system met while writing `what` into NoSpace."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, NoSpace) or error.errno not in _FULL | _FORBIDDEN:
+            raise
+        place = error.filename or folder()
+        if error.errno in _FULL:
+            raise NoSpace(
+                f"No space left while writing {what} ({place}).",
+                next_step="free some space: `rig cache` lists what the rig keeps, `rig cache clear` removes it",
+            ) from error
+        raise NoSpace(
+            f"Cannot write {what}: {error.strerror} ({place}).",
+            next_step="make that folder writable, or name another cache folder with XDG_CACHE_HOME=/some/folder",
+        ) from error
+
+
+def need_space(what: str, size: int) -> None:
+    """Raises NoSpace unless the cache's file system has `size` bytes and a little more free."""
+    with writing("the cache folder"):
+        folder().mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder()).free
+    if free < size + (64 << 20):
+        raise NoSpace(
+            f"{what} needs {size >> 20} MB in {folder()}, and {free >> 20} MB are free there.",
+            next_step="free some space (`rig cache clear`), or name another cache folder with XDG_CACHE_HOME",
+        )
+
+
+def entry(kind: str, name: str, *, make: Callable[[Path], None], say: Say) -> Path:
+    """The directory of a complete entry, held until this process ends; `make` fills an empty directory if there is none.
+
+    Raises NoSpace, and whatever `make` raises; nothing half-made is left in the entry's place.
+    """
+    name = safe_name(name)
+    place = folder() / kind / name
+    key = f"{kind}/{name}"
+    while True:
+        lock = _held.get(key) or _open_lock(key)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        if place.is_dir():
+            _held[key] = lock
+            return place
+        with contextlib.closing(lock):
+            _held.pop(key, None)
+            _wait_exclusive(lock, key, say)
+            if not place.is_dir():
+                _make(place, make)
+        # Closing gave the lock up; if somebody cleared the entry before it is taken again, the loop makes it anew.
+
+
+def _make(place: Path, make: Callable[[Path], None]) -> None:
+    part = place.with_name(f".part-{place.name}")
+    with writing(f"{place.parent.name}/{place.name} into the cache"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if part.exists():
+            shutil.rmtree(part)
+        part.mkdir()
+        try:
+            make(part)
+            part.rename(place)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+
+
+@contextlib.contextmanager
+def locked(key: str, *, say: Say) -> Iterator[None]:
+    """Holds the named lock exclusively, for a thing in the cache that changes in place (package lists)."""
+    with contextlib.closing(_open_lock(key)) as lock:
+        _wait_exclusive(lock, key, say)
+        yield
+
+
+def entries() -> list[Entry]:
+    """Everything in the cache, by name. Left-overs of interrupted work are named too, for they take space."""
+    found = []
+    for kind in sorted(folder().glob("*/")):
+        if kind.name == "locks":
+            continue
+        found += [_measured(kind.name, place) for place in sorted(kind.iterdir())]
+    return found
+
+
+def clear(item: Entry) -> bool:
+    """Removes an entry; False if it is in use. Raises NoSpace where the folder may not be written."""
+    key = item.name.replace("/.part-", "/", 1)
+    if key in _held:
+        return False
+    with contextlib.closing(_open_lock(key)) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        with writing(f"the cache ({item.name})"):
+            if item.path.is_dir() and not item.path.is_symlink():
+                # Renamed first: a removal that is cut short must not leave half an entry in place.
+                gone = item.path.with_name(f".part-{safe_name(item.path.name.removeprefix('.part-'))}")
+                if gone != item.path:
+                    shutil.rmtree(gone, ignore_errors=True)
+                    item.path.rename(gone)
+                shutil.rmtree(gone)
+            else:
+                item.path.unlink(missing_ok=True)
+    return True
+
+
+def _open_lock(key: str) -> TextIO:
+    with writing("a lock file in the cache"):
+        place = folder() / "locks"
+        place.mkdir(parents=True, exist_ok=True)
+        return (place / f"{safe_name(key)}.lock").open("a")
+
+
+def _wait_exclusive(lock: TextIO, key: str, say: Say) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say(f"another rig is busy with {key}; waiting for it")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def _measured(kind: str, place: Path) -> Entry:
+    files = [place] if not place.is_dir() else [p for p in place.rglob("*") if not p.is_dir()]
+    size = 0
+    for file in files:
+        with contextlib.suppress(OSError):
+            size += file.lstat().st_blocks * 512
+    return Entry(name=f"{kind}/{place.name}", path=place, size=size)

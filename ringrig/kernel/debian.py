@@ -1,0 +1,196 @@
+"""`debian:X.Y` → a prebuilt kernel: found, downloaded and unpacked into the cache, never installed."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ringrig import cache
+from ringrig.cache import Say
+from ringrig.errors import HostLacks, KernelUnavailable
+from ringrig.kernel import apt as archive
+from ringrig.kernel.apt import Apt, Package
+from ringrig.kernel.buildid import build_id
+from ringrig.kernel.spec import Image
+
+# linux-image-6.1.0-56-amd64, linux-image-6.12.117+deb12-amd64, …-unsigned; not …-cloud-amd64 (no 9p), …-rt-amd64,
+# …-dbg, nor linux-image-6.12-amd64, which is empty and only depends on the newest.
+_IMAGE = re.compile(
+    r"linux-image-(?P<release>(?P<series>\d+\.\d+)(?:\.\d+)?(?:-rc\d+)?(?:-\d+|\+[a-z0-9.+~]+)-amd64)(?:-unsigned)?"
+)
+_RELEASES = ("bookworm", "trixie", "forky", "duke")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One kernel on offer: its packages (image first), its uname release, its X.Y series."""
+
+    apt: Apt
+    package: Package
+    release: str
+    series: str
+
+
+def resolve(series: str, *, say: Say) -> Image:
+    """The newest package revision of Debian's kernel X.Y; of the newest X.Y of the machine's own apt when `series` is "".
+
+    Raises KernelUnavailable (what is on offer is listed), HostLacks, NoSpace.
+    """
+    offered: set[str] = set()
+    complaints: list[str] = []
+    for view in _views(say, complaints):
+        found = _candidates(view)
+        offered |= {candidate.series for candidate in found}
+        wanted = series or max(offered, key=_numbers, default="")
+        matching = [candidate for candidate in found if candidate.series == wanted]
+        if matching:
+            newest = functools.reduce(_newer, matching)
+            return _image(newest, say=say)
+    raise _unavailable(series, offered, complaints)
+
+
+def _views(say: Say, complaints: list[str]) -> Iterator[Apt]:
+    """The machine's own apt, then ever further suites, each fetched only when those before it did not have the kernel."""
+    system = archive.system()
+    yield system
+    own = archive.refreshed()
+    _update(own, complaints, say)
+    yield own
+    mirror = archive.mirror()
+    if mirror is None:
+        complaints.append("no configured Debian mirror was found in this machine's apt sources")
+        return
+    codename = archive.release()
+    place = _RELEASES.index(codename) if codename in _RELEASES else 0
+    near = [f"{name}-backports" for name in _RELEASES[place : place + 2]]
+    far = [name for name in _RELEASES[:-1] if name != codename]
+    for name, suites in [*((suite, [suite]) for suite in reversed(near)), *((s, [s]) for s in far), ("sid", ["sid"])]:
+        view = archive.beyond(name, mirror=mirror, suites=suites)
+        _update(view, complaints, say)
+        yield view
+
+
+def _update(view: Apt, complaints: list[str], say: Say) -> None:
+    complaint = archive.update(view, say=say)
+    if complaint:
+        complaints.append(f"{view.name}: {complaint}")
+
+
+def _candidates(view: Apt) -> list[Candidate]:
+    matches = [m for m in map(_IMAGE.fullmatch, archive.names(view, "linux-image-")) if m]
+    by_name = {m[0]: m for m in matches}
+    return [
+        Candidate(apt=view, package=p, release=by_name[p.name]["release"], series=by_name[p.name]["series"])
+        for p in archive.show(view, sorted(by_name))
+        if p.name in by_name
+    ]
+
+
+def _newer(one: Candidate, other: Candidate) -> Candidate:
+    """The newer; of the same version in both forms the signed one, which is what people run."""
+    if one.package.version == other.package.version:
+        return min(one, other, key=lambda c: len(c.package.name))
+    return one if archive.newer(one.package.version, other.package.version) else other
+
+
+def _image(candidate: Candidate, *, say: Say) -> Image:
+    package, release = candidate.package, candidate.release
+
+    def make(folder: Path) -> None:
+        _unpack(candidate, folder, say=say)
+
+    root = cache.entry("kernels", f"{package.name}_{package.version}", make=make, say=say)
+    path = root / "boot" / f"vmlinuz-{release}"
+    return Image(
+        spec=f"debian:{candidate.series}",
+        label=f"debian:{candidate.series} ({package.version})",
+        path=path,
+        release=release,
+        build_id=build_id(path),
+        modules=root,
+        config=root / "boot" / f"config-{release}",
+        package=f"{package.name} {package.version}",
+    )
+
+
+def _unpack(candidate: Candidate, folder: Path, *, say: Say) -> None:
+    """One shape for every packaging: boot/vmlinuz-R, boot/config-R, lib/modules/R with depmod's indexes made."""
+    debs = folder / "debs"
+    debs.mkdir()
+    packages = _parts(candidate)
+    files = archive.download(candidate.apt, packages, into=debs, say=say)
+    say(f"unpacking {candidate.package.name} ({sum(p.unpacked for p in packages) / 1e6:.0f} MB)")
+    unpacked = folder / "unpacked"
+    for file in files:
+        _check(["dpkg-deb", "-x", str(file), str(unpacked)], folder)
+    shutil.rmtree(debs)
+    _arrange(unpacked, folder, candidate.release)
+    shutil.rmtree(unpacked)
+    say(f"indexing the modules of {candidate.release}")
+    depmod = shutil.which("depmod", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    if depmod is None:
+        raise HostLacks("depmod is missing.", next_step="install the package kmod")
+    _check([depmod, "-b", str(folder), candidate.release], folder)
+
+
+def _parts(candidate: Candidate) -> list[Package]:
+    """From 7.2 on linux-image-* is empty and names its contents with exact versions: linux-binary-*, linux-modules-*."""
+    package = candidate.package
+    inside = re.findall(rf"linux-(?:binary|modules)-{re.escape(candidate.release)}(?:-unsigned)?\b", package.depends)
+    if not inside:
+        return [package]
+    shown = archive.show(candidate.apt, inside)
+    parts = [p for name in dict.fromkeys(inside) for p in shown if (p.name, p.version) == (name, package.version)]
+    if len(parts) < len(set(inside)):
+        raise KernelUnavailable(
+            f"{package.name} {package.version} needs {', '.join(inside)}, which the archive does not have.",
+            next_step="try again later, or take another series",
+        )
+    return parts
+
+
+def _arrange(unpacked: Path, folder: Path, release: str) -> None:
+    modules = next((m for m in (unpacked / "lib/modules", unpacked / "usr/lib/modules") if m.is_dir()), None)
+    if modules is None or not (modules / release).is_dir():
+        raise KernelUnavailable(
+            f"The package of {release} holds no modules.", next_step="take another series; this one cannot be used"
+        )
+    (folder / "boot").mkdir()
+    (folder / "lib").mkdir()
+    for kind in ("vmlinuz", "config"):
+        places = (unpacked / "boot" / f"{kind}-{release}", modules / release / kind)
+        found = next((place for place in places if place.is_file()), None)
+        if found:
+            found.rename(folder / "boot" / f"{kind}-{release}")
+    modules.rename(folder / "lib" / "modules")
+
+
+def _check(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return
+    if "No space left" in done.stderr:
+        cache.need_space(f"Unpacking into {folder}", 1 << 40)
+    raise KernelUnavailable(
+        f"{command[0]} failed: {done.stderr.strip()[-400:]}",
+        next_step="run the same command again; if it fails again, `rig cache clear kernels` first",
+    )
+
+
+def _unavailable(series: str, offered: set[str], complaints: list[str]) -> KernelUnavailable:
+    what = f"No Debian kernel {series} is on offer." if series else "This machine's apt offers no kernel."
+    if complaints:
+        what += "\n  " + "\n  ".join(complaints)
+    if not offered:
+        return KernelUnavailable(what, next_step="check the network and /etc/apt/sources.list, then run it again")
+    listed = ", ".join(sorted(offered, key=_numbers))
+    return KernelUnavailable(what, next_step=f"take one of: {listed} (like --kernel debian:{max(offered, key=_numbers)})")
+
+
+def _numbers(series: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in series.split("."))

@@ -1,0 +1,106 @@
+"""What `--kernel` may say, and what a spec becomes: an image to boot, the running host, or a board that is already up."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from ringrig.errors import BadSpec
+
+FORMS = (
+    ("host", "the running kernel, no VM"),
+    ("debian", "the newest prebuilt kernel that this machine's apt offers"),
+    ("debian:X.Y", "the newest prebuilt Debian kernel X.Y, for example debian:6.12"),
+    ("PATH", "a bzImage or vmlinuz file, or a built kernel tree"),
+    ("ssh:[USER@]HOST[:PORT]", "a board or VM that is already up"),
+)
+
+_SSH = re.compile(
+    r"ssh:(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]*)@)?"
+    r"(?P<host>\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?)"
+    r"(?::(?P<port>\d{1,5}))?"
+)
+_DEBIAN = re.compile(r"debian(?::(\d{1,3}\.\d{1,3}))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A kernel that a guest can boot.
+
+    `path` is an x86 boot image; `modules` is the directory that holds lib/modules/<release>, and an ancestor of `path`,
+    because virtme-ng finds modules by walking up from the image.
+    """
+
+    spec: str
+    label: str
+    path: Path
+    release: str
+    build_id: str | None
+    modules: Path | None
+    config: Path | None
+    package: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """The running kernel."""
+
+    spec: str
+    label: str
+    release: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """A machine that is already up and answers SSH."""
+
+    spec: str
+    label: str
+    user: str
+    host: str
+    port: int
+
+
+Target: TypeAlias = Image | Host | Board
+
+
+def debian_series(spec: str) -> str | None:
+    """'6.12' for "debian:6.12", '' for "debian" (the newest that there is), None for a spec of another form."""
+    found = _DEBIAN.fullmatch(spec)
+    return (found[1] or "") if found else None
+
+
+def board(spec: str) -> Board:
+    """The board that an "ssh:" spec names; the user defaults to root, the port to 22. Raises BadSpec."""
+    found = _SSH.fullmatch(spec)
+    port = int(found["port"] or 22) if found else 0
+    if not found or not 0 < port < 65536:
+        raise BadSpec(
+            f"{spec!r} names no board.", next_step="write ssh:user@host or ssh:user@host:port, like ssh:root@10.0.0.7"
+        )
+    user, host = found["user"] or "root", found["host"].strip("[]")
+    return Board(spec=spec, label=f"ssh:{user}@{found['host']}:{port}", user=user, host=host, port=port)
+
+
+def bad_spec(spec: str) -> BadSpec:
+    """The error for a spec of no known form, with the forms nearest to what was written first."""
+    known = "\n".join(f"    {form:24}{meaning}" for form, meaning in FORMS)
+    return BadSpec(
+        f"--kernel {spec!r} is no kernel spec, and no file or directory of that name exists.",
+        next_step=f"{_nearest(spec)}the forms are\n{known}",
+    )
+
+
+def _nearest(spec: str) -> str:
+    version = re.fullmatch(r"(?:debian[:=/ -]?|linux-?|v)?(\d+\.\d+)(?:\.\d+)*(?:[-+~].*)?", spec, re.IGNORECASE)
+    if version:
+        return f"did you mean debian:{version[1]}? Else "
+    if re.fullmatch(r"[\w.-]+@[\w.-]+(:\d+)?", spec):
+        return f"did you mean ssh:{spec}? Else "
+    if spec.strip().lower() in {"local", "localhost", "running", "self"}:
+        return "did you mean host? Else "
+    if "/" in spec:
+        return "check the path; "
+    return ""
