@@ -1,0 +1,155 @@
+"""The numbers of include/uapi/linux/io_uring.h that provided buffers touch, under the kernel's names."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# io_uring_setup() flags
+IORING_SETUP_IOPOLL: Final = 1 << 0
+IORING_SETUP_SQPOLL: Final = 1 << 1
+IORING_SETUP_SQ_AFF: Final = 1 << 2
+IORING_SETUP_CQSIZE: Final = 1 << 3
+IORING_SETUP_CLAMP: Final = 1 << 4
+IORING_SETUP_ATTACH_WQ: Final = 1 << 5
+IORING_SETUP_R_DISABLED: Final = 1 << 6
+IORING_SETUP_SUBMIT_ALL: Final = 1 << 7
+IORING_SETUP_COOP_TASKRUN: Final = 1 << 8
+IORING_SETUP_TASKRUN_FLAG: Final = 1 << 9
+IORING_SETUP_SQE128: Final = 1 << 10
+IORING_SETUP_CQE32: Final = 1 << 11
+IORING_SETUP_SINGLE_ISSUER: Final = 1 << 12
+IORING_SETUP_DEFER_TASKRUN: Final = 1 << 13
+IORING_SETUP_NO_MMAP: Final = 1 << 14
+IORING_SETUP_REGISTERED_FD_ONLY: Final = 1 << 15
+IORING_SETUP_NO_SQARRAY: Final = 1 << 16
+IORING_SETUP_HYBRID_IOPOLL: Final = 1 << 17
+IORING_SETUP_CQE_MIXED: Final = 1 << 18
+IORING_SETUP_SQE_MIXED: Final = 1 << 19
+IORING_SETUP_SQ_REWIND: Final = 1 << 20
+
+# io_uring_params.features
+IORING_FEAT_SINGLE_MMAP: Final = 1 << 0
+IORING_FEAT_NODROP: Final = 1 << 1
+IORING_FEAT_SUBMIT_STABLE: Final = 1 << 2
+IORING_FEAT_RW_CUR_POS: Final = 1 << 3
+IORING_FEAT_CUR_PERSONALITY: Final = 1 << 4
+IORING_FEAT_FAST_POLL: Final = 1 << 5
+IORING_FEAT_POLL_32BITS: Final = 1 << 6
+IORING_FEAT_SQPOLL_NONFIXED: Final = 1 << 7
+IORING_FEAT_EXT_ARG: Final = 1 << 8
+IORING_FEAT_NATIVE_WORKERS: Final = 1 << 9
+IORING_FEAT_RSRC_TAGS: Final = 1 << 10
+IORING_FEAT_CQE_SKIP: Final = 1 << 11
+IORING_FEAT_LINKED_FILE: Final = 1 << 12
+IORING_FEAT_REG_REG_RING: Final = 1 << 13
+IORING_FEAT_RECVSEND_BUNDLE: Final = 1 << 14
+IORING_FEAT_MIN_TIMEOUT: Final = 1 << 15
+IORING_FEAT_RW_ATTR: Final = 1 << 16
+IORING_FEAT_NO_IOWAIT: Final = 1 << 17
+
+# io_uring_enter() flags
+IORING_ENTER_GETEVENTS: Final = 1 << 0
+IORING_ENTER_SQ_WAKEUP: Final = 1 << 1
+IORING_ENTER_SQ_WAIT: Final = 1 << 2
+IORING_ENTER_EXT_ARG: Final = 1 << 3
+IORING_ENTER_REGISTERED_RING: Final = 1 << 4
+IORING_ENTER_ABS_TIMER: Final = 1 << 5
+IORING_ENTER_EXT_ARG_REG: Final = 1 << 6
+IORING_ENTER_NO_IOWAIT: Final = 1 << 7
+
+# sq_ring->flags
+IORING_SQ_NEED_WAKEUP: Final = 1 << 0
+IORING_SQ_CQ_OVERFLOW: Final = 1 << 1
+IORING_SQ_TASKRUN: Final = 1 << 2
+
+# mmap() offsets
+IORING_OFF_SQ_RING: Final = 0
+IORING_OFF_CQ_RING: Final = 0x8000000
+IORING_OFF_SQES: Final = 0x10000000
+IORING_OFF_PBUF_RING: Final = 0x80000000
+IORING_OFF_PBUF_SHIFT: Final = 16
+IORING_OFF_MMAP_MASK: Final = 0xF8000000
+
+# enum io_uring_op, as far as a suite for provided buffers issues them
+IORING_OP_NOP: Final = 0
+IORING_OP_READV: Final = 1
+IORING_OP_WRITEV: Final = 2
+IORING_OP_POLL_ADD: Final = 6
+IORING_OP_SENDMSG: Final = 9
+IORING_OP_RECVMSG: Final = 10
+IORING_OP_TIMEOUT: Final = 11
+IORING_OP_ASYNC_CANCEL: Final = 14
+IORING_OP_LINK_TIMEOUT: Final = 15
+IORING_OP_READ: Final = 22
+IORING_OP_WRITE: Final = 23
+IORING_OP_SEND: Final = 26
+IORING_OP_RECV: Final = 27
+IORING_OP_PROVIDE_BUFFERS: Final = 31
+IORING_OP_REMOVE_BUFFERS: Final = 32
+IORING_OP_URING_CMD: Final = 46
+IORING_OP_SEND_ZC: Final = 47
+IORING_OP_READ_MULTISHOT: Final = 49
+
+# sqe->flags
+IOSQE_FIXED_FILE: Final = 1 << 0
+IOSQE_IO_DRAIN: Final = 1 << 1
+IOSQE_IO_LINK: Final = 1 << 2
+IOSQE_IO_HARDLINK: Final = 1 << 3
+IOSQE_ASYNC: Final = 1 << 4
+IOSQE_BUFFER_SELECT: Final = 1 << 5
+IOSQE_CQE_SKIP_SUCCESS: Final = 1 << 6
+
+# sqe->ioprio of send/recv, sqe->cancel_flags
+IORING_RECVSEND_POLL_FIRST: Final = 1 << 0
+IORING_RECV_MULTISHOT: Final = 1 << 1
+IORING_RECVSEND_FIXED_BUF: Final = 1 << 2
+IORING_RECVSEND_BUNDLE: Final = 1 << 4
+IORING_ASYNC_CANCEL_ALL: Final = 1 << 0
+IORING_ASYNC_CANCEL_FD: Final = 1 << 1
+IORING_ASYNC_CANCEL_ANY: Final = 1 << 2
+
+# cqe->flags
+IORING_CQE_F_BUFFER: Final = 1 << 0
+IORING_CQE_F_MORE: Final = 1 << 1
+IORING_CQE_F_SOCK_NONEMPTY: Final = 1 << 2
+IORING_CQE_F_NOTIF: Final = 1 << 3
+IORING_CQE_F_BUF_MORE: Final = 1 << 4
+IORING_CQE_F_SKIP: Final = 1 << 5
+IORING_CQE_F_32: Final = 1 << 15
+IORING_CQE_BUFFER_SHIFT: Final = 16
+
+# enum io_uring_register_op
+IORING_REGISTER_BUFFERS: Final = 0
+IORING_REGISTER_PROBE: Final = 8
+IORING_REGISTER_RESTRICTIONS: Final = 11
+IORING_REGISTER_ENABLE_RINGS: Final = 12
+IORING_REGISTER_IOWQ_MAX_WORKERS: Final = 19
+IORING_REGISTER_RING_FDS: Final = 20
+IORING_UNREGISTER_RING_FDS: Final = 21
+IORING_REGISTER_PBUF_RING: Final = 22
+IORING_UNREGISTER_PBUF_RING: Final = 23
+IORING_REGISTER_SYNC_CANCEL: Final = 24
+IORING_REGISTER_FILE_ALLOC_RANGE: Final = 25
+IORING_REGISTER_PBUF_STATUS: Final = 26
+IORING_REGISTER_SEND_MSG_RING: Final = 31
+IORING_REGISTER_QUERY: Final = 35
+IORING_REGISTER_USE_REGISTERED_RING: Final = 1 << 31
+
+# enum io_uring_register_pbuf_ring_flags
+IOU_PBUF_RING_MMAP: Final = 1
+IOU_PBUF_RING_INC: Final = 2
+
+# enum io_uring_register_restriction_op
+IORING_RESTRICTION_REGISTER_OP: Final = 0
+IORING_RESTRICTION_SQE_OP: Final = 1
+IORING_RESTRICTION_SQE_FLAGS_ALLOWED: Final = 2
+IORING_RESTRICTION_SQE_FLAGS_REQUIRED: Final = 3
+
+IO_URING_OP_SUPPORTED: Final = 1 << 0
+"""io_uring_probe_op.flags"""
+
+IO_RINGFD_REG_MAX: Final = 16
+"""Slots of a task's registered ring fds (include/linux/io_uring_types.h)."""
+
+PBUF_ENTRIES_MAX: Final = 32768
+"""Largest power of two below the 65536 that io_register_pbuf_ring() refuses."""
