@@ -1,8 +1,9 @@
-"""The one folder outside the clone that the rig writes: kernels, package lists, the guest's SSH server, roots.
+"""The one folder outside the clone that the rig writes: kernels, package lists, an SSH server, roots.
 
-An entry is a directory `<kind>/<name>` that is either complete or not there: it is made beside its place and renamed.
-A lock file for each entry outlives it. Whoever uses an entry holds the lock shared until the process ends, whoever makes
-or removes one holds it exclusively, so two rigs at once neither disturb each other nor lose what a guest is using.
+An entry is a directory `<kind>/<name>` that is either complete or not there: it is made beside its place
+and renamed. A lock file for each entry outlives it. Whoever uses an entry holds the lock shared until the
+process ends, whoever makes or removes one holds it exclusively, so two rigs at once neither disturb each
+other nor lose what a guest is using.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TextIO
 from ringrig.errors import NoSpace
 
 Say = Callable[[str], None]
+Make = Callable[[Path], None]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
@@ -60,11 +62,11 @@ def writing(what: str) -> Iterator[None]:
         if error.errno in _FULL:
             raise NoSpace(
                 f"No space left while writing {what} ({place}).",
-                next_step="free some space: `rig cache` lists what the rig keeps, `rig cache clear` removes it",
+                next_step="free some space: `rig cache` lists what is kept, `rig cache clear` removes it",
             ) from error
         raise NoSpace(
             f"Cannot write {what}: {error.strerror} ({place}).",
-            next_step="make that folder writable, or name another cache folder with XDG_CACHE_HOME=/some/folder",
+            next_step="make that folder writable, or name another with XDG_CACHE_HOME=/some/folder",
         ) from error
 
 
@@ -80,8 +82,8 @@ def need_space(what: str, size: int) -> None:
         )
 
 
-def entry(kind: str, name: str, *, make: Callable[[Path], None], say: Say) -> Path:
-    """The directory of a complete entry, held until this process ends; `make` fills an empty directory if there is none.
+def entry(kind: str, name: str, *, make: Make, say: Say) -> Path:
+    """The directory of a complete entry, held until this process ends; if there is none, `make` fills one.
 
     Raises NoSpace, and whatever `make` raises; nothing half-made is left in the entry's place.
     """
@@ -99,10 +101,11 @@ def entry(kind: str, name: str, *, make: Callable[[Path], None], say: Say) -> Pa
             _wait_exclusive(lock, key, say)
             if not place.is_dir():
                 _make(place, make)
-        # Closing gave the lock up; if somebody cleared the entry before it is taken again, the loop makes it anew.
+        # Closing gave the lock up; if somebody cleared the entry before it is taken again, the loop makes
+        # it anew.
 
 
-def _make(place: Path, make: Callable[[Path], None]) -> None:
+def _make(place: Path, make: Make) -> None:
     part = place.with_name(f".part-{place.name}")
     with writing(f"{place.parent.name}/{place.name} into the cache"):
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -125,13 +128,23 @@ def locked(key: str, *, say: Say) -> Iterator[None]:
         yield
 
 
+def prune(kind: str, *, keep: int) -> None:
+    """Removes the oldest entries of a kind that nobody uses, until `keep` are left."""
+    places = sorted((folder() / kind).glob("[!.]*"), key=lambda place: place.stat().st_mtime, reverse=True)
+    for place in places[keep:]:
+        clear(_measured(kind, place))
+
+
 def entries() -> list[Entry]:
     """Everything in the cache, by name. Left-overs of interrupted work are named too, for they take space."""
     found = []
     for kind in sorted(folder().glob("*/")):
         if kind.name == "locks":
             continue
-        found += [_measured(kind.name, place) for place in sorted(kind.iterdir())]
+        places = sorted(kind.iterdir())
+        found += [_measured(kind.name, place) for place in places if place.is_dir()]
+        if any(not place.is_dir() for place in places):
+            found.append(_measured("", kind))
     return found
 
 
@@ -179,4 +192,4 @@ def _measured(kind: str, place: Path) -> Entry:
     for file in files:
         with contextlib.suppress(OSError):
             size += file.lstat().st_blocks * 512
-    return Entry(name=f"{kind}/{place.name}", path=place, size=size)
+    return Entry(name=f"{kind}/{place.name}".lstrip("/"), path=place, size=size)

@@ -9,13 +9,13 @@ __all__ = ["Board", "Host", "Image", "Target", "resolve"]
 
 
 def resolve(spec: str, *, say: Say) -> Target:
-    """What a `--kernel` argument stands for, fetched and unpacked if need be; `say` gets a line for each slow step.
+    """What a `--kernel` argument stands for, fetched and unpacked if need be; slow steps are told to `say`.
 
     Raises BadSpec, KernelUnavailable, NotAKernel, HostLacks, NoSpace.
     """
     import platform
 
-    from ringrig.kernel import debian
+    from ringrig.kernel import debian, files
     from ringrig.kernel.spec import bad_spec, board, debian_series
 
     if spec == "host":
@@ -26,4 +26,6 @@ def resolve(spec: str, *, say: Say) -> Target:
         return debian.resolve(series, say=say)
     if spec.startswith("ssh:"):
         return board(spec)
+    if files.looks_like_path(spec):
+        return files.resolve(spec, say=say)
     raise bad_spec(spec)

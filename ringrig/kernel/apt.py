@@ -1,7 +1,8 @@
-"""Debian's package archive as an ordinary user sees it: the machine's own apt, and private ones for suites beyond it.
+"""Debian's archive as an ordinary user sees it: the machine's own apt, and private ones for suites beyond it.
 
-Nothing here needs root or touches the system's apt state: lists, caches and downloads lie in the rig's cache folder.
-A private apt keeps the machine's configuration (proxies, credentials), its mirror and its keyring.
+Nothing here needs root or touches the system's apt state: lists, caches and downloads lie in the rig's
+cache folder. A private apt keeps the machine's configuration (proxies, credentials), its mirror and its
+keyring.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ _QUIET = (
     "Acquire::Languages=none",
     "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
     "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false",
-    "Acquire::Retries=2",
-    "Acquire::http::Timeout=30",
-    "Acquire::https::Timeout=30",
+    "Acquire::Retries=1",
+    "Acquire::http::Timeout=20",
+    "Acquire::https::Timeout=20",
     # As root apt would download as the user _apt, who may not enter a private cache folder.
     "APT::Sandbox::User=root",
     # Hooks of the system's configuration (clean-up, desktop indexes) are none of our business.
@@ -149,7 +150,7 @@ def newer(one: str, other: str) -> bool:
 
 
 def download(apt: Apt, packages: Sequence[Package], *, into: Path, say: Say) -> list[Path]:
-    """Downloads packages, verified by apt; returns their files in the order asked. Raises KernelUnavailable, NoSpace."""
+    """Downloads packages; returns their files in the order asked. Raises KernelUnavailable, NoSpace."""
     total = sum(p.size for p in packages)
     cache.need_space(f"Downloading {packages[0].name}", total + sum(p.unpacked for p in packages))
     say(f"downloading {', '.join(p.name for p in packages)} ({total / 1e6:.0f} MB)")
@@ -185,7 +186,11 @@ def _wait(process: subprocess.Popen[str], *, into: Path, total: int, say: Say) -
 
 
 def _raise_failed(complaint: str, package: str) -> None:
-    reason = "; ".join(re.findall(r"^E: (.*)", complaint, re.MULTILINE)) or complaint.strip() or "apt gave no reason"
+    reason = (
+        "; ".join(re.findall(r"^E: (.*)", complaint, re.MULTILINE))
+        or complaint.strip()
+        or "apt gave no reason"
+    )
     if "No space left" in complaint:
         cache.need_space(f"Downloading {package}", 1 << 40)
     raise KernelUnavailable(
@@ -195,10 +200,12 @@ def _raise_failed(complaint: str, package: str) -> None:
 
 
 def mirror() -> Mirror | None:
-    """The Debian archive this machine is configured for, from apt's own reading of its sources; None if it has none."""
+    """The archive this machine is configured for, as apt reads its own sources; None if it has none."""
     codename = release()
     for view in (system(), refreshed()):
-        targets = _run("apt-get", view, "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages")
+        targets = _run(
+            "apt-get", view, "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"
+        )
         for line in targets.stdout.splitlines():
             uri, _, suite = line.partition(" ")
             if suite == codename:
@@ -231,7 +238,13 @@ def _options(name: str) -> tuple[str, ...]:
     home = cache.folder() / "apt" / name
     with cache.writing("a private apt directory"):
         (home / "cache").mkdir(parents=True, exist_ok=True)
-    return (*_QUIET, f"Dir::Cache={home / 'cache'}")
+    # Some systems (container images) switch these two caches off, and every look-up parses all lists anew.
+    return (
+        *_QUIET,
+        f"Dir::Cache={home / 'cache'}",
+        "Dir::Cache::pkgcache=p.bin",
+        "Dir::Cache::srcpkgcache=s.bin",
+    )
 
 
 def _command(program: str, apt: Apt, *arguments: str) -> list[str]:

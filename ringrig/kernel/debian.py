@@ -18,11 +18,14 @@ from ringrig.kernel.apt import Apt, Package
 from ringrig.kernel.buildid import build_id
 from ringrig.kernel.spec import Image
 
-# linux-image-6.1.0-56-amd64, linux-image-6.12.117+deb12-amd64, …-unsigned; not …-cloud-amd64 (no 9p), …-rt-amd64,
-# …-dbg, nor linux-image-6.12-amd64, which is empty and only depends on the newest.
+# linux-image-6.1.0-56-amd64, linux-image-6.12.117+deb12-amd64, …-unsigned; not …-cloud-amd64 (no 9p),
+# …-rt-amd64, …-dbg, nor linux-image-6.12-amd64, which is empty and only depends on the newest.
 _IMAGE = re.compile(
-    r"linux-image-(?P<release>(?P<series>\d+\.\d+)(?:\.\d+)?(?:-rc\d+)?(?:-\d+|\+[a-z0-9.+~]+)-amd64)(?:-unsigned)?"
+    r"linux-image-(?P<release>(?P<series>\d+\.\d+)(?:\.\d+)?(?:-rc\d+)?(?:-\d+|\+[a-z0-9.+~]+)-amd64)"
+    r"(?:-unsigned)?"
 )
+_KIND = "kernels"
+_FACTS = "package"
 _RELEASES = ("bookworm", "trixie", "forky", "duke")
 
 
@@ -37,7 +40,7 @@ class Candidate:
 
 
 def resolve(series: str, *, say: Say) -> Image:
-    """The newest package revision of Debian's kernel X.Y; of the newest X.Y of the machine's own apt when `series` is "".
+    """The newest package of Debian's kernel X.Y; if `series` is "", of the newest X.Y of this machine's apt.
 
     Raises KernelUnavailable (what is on offer is listed), HostLacks, NoSpace.
     """
@@ -48,14 +51,24 @@ def resolve(series: str, *, say: Say) -> Image:
         offered |= {candidate.series for candidate in found}
         wanted = series or max(offered, key=_numbers, default="")
         matching = [candidate for candidate in found if candidate.series == wanted]
-        if matching:
-            newest = functools.reduce(_newer, matching)
-            return _image(newest, say=say)
+        if not matching:
+            continue
+        try:
+            return _fetched(functools.reduce(_newer, matching), say=say)
+        except KernelUnavailable as error:
+            complaints.append(error.what)
+            # The system's lists may be out of date and name what the mirror no longer has; fresh ones come next.
+            if view.name != "system":
+                break
+    kept = _kept(series)
+    if kept:
+        say(f"not to be had from the archive now; taking {kept.name} from the cache")
+        return _image(cache.entry(_KIND, kept.name, make=_cannot, say=say))
     raise _unavailable(series, offered, complaints)
 
 
 def _views(say: Say, complaints: list[str]) -> Iterator[Apt]:
-    """The machine's own apt, then ever further suites, each fetched only when those before it did not have the kernel."""
+    """The machine's own apt, then ever further suites, each fetched only when those before it failed."""
     system = archive.system()
     yield system
     own = archive.refreshed()
@@ -69,7 +82,11 @@ def _views(say: Say, complaints: list[str]) -> Iterator[Apt]:
     place = _RELEASES.index(codename) if codename in _RELEASES else 0
     near = [f"{name}-backports" for name in _RELEASES[place : place + 2]]
     far = [name for name in _RELEASES[:-1] if name != codename]
-    for name, suites in [*((suite, [suite]) for suite in reversed(near)), *((s, [s]) for s in far), ("sid", ["sid"])]:
+    for name, suites in [
+        *((suite, [suite]) for suite in reversed(near)),
+        *((s, [s]) for s in far),
+        ("sid", ["sid"]),
+    ]:
         view = archive.beyond(name, mirror=mirror, suites=suites)
         _update(view, complaints, say)
         yield view
@@ -98,28 +115,47 @@ def _newer(one: Candidate, other: Candidate) -> Candidate:
     return one if archive.newer(one.package.version, other.package.version) else other
 
 
-def _image(candidate: Candidate, *, say: Say) -> Image:
-    package, release = candidate.package, candidate.release
+def _fetched(candidate: Candidate, *, say: Say) -> Image:
+    package = candidate.package
 
     def make(folder: Path) -> None:
         _unpack(candidate, folder, say=say)
 
-    root = cache.entry("kernels", f"{package.name}_{package.version}", make=make, say=say)
-    path = root / "boot" / f"vmlinuz-{release}"
+    return _image(cache.entry(_KIND, f"{package.name}_{package.version}", make=make, say=say))
+
+
+def _image(root: Path) -> Image:
+    name, version, series, release = (root / _FACTS).read_text().split()
+    path, config = root / "boot" / f"vmlinuz-{release}", root / "boot" / f"config-{release}"
     return Image(
-        spec=f"debian:{candidate.series}",
-        label=f"debian:{candidate.series} ({package.version})",
+        spec=f"debian:{series}",
+        label=f"debian:{series} ({version})",
         path=path,
         release=release,
         build_id=build_id(path),
         modules=root,
-        config=root / "boot" / f"config-{release}",
-        package=f"{package.name} {package.version}",
+        config=config if config.is_file() else None,
+        package=f"{name} {version}",
     )
 
 
+def _kept(series: str) -> Path | None:
+    """The newest kernel of that series that was fetched before, for a machine that has lost its network."""
+    kept = [facts for facts in (cache.folder() / _KIND).glob(f"[!.]*/{_FACTS}") if _is_of(facts, series)]
+    newest = max(kept, key=lambda facts: facts.stat().st_mtime, default=None)
+    return newest.parent if newest else None
+
+
+def _cannot(_: Path) -> None:
+    raise KernelUnavailable("The kernel was removed from the cache just now.", next_step="run it again")
+
+
+def _is_of(facts: Path, series: str) -> bool:
+    return not series or facts.read_text().split()[2] == series
+
+
 def _unpack(candidate: Candidate, folder: Path, *, say: Say) -> None:
-    """One shape for every packaging: boot/vmlinuz-R, boot/config-R, lib/modules/R with depmod's indexes made."""
+    """One shape for every packaging: boot/vmlinuz-R, boot/config-R, lib/modules/R with depmod's indexes."""
     debs = folder / "debs"
     debs.mkdir()
     packages = _parts(candidate)
@@ -131,6 +167,8 @@ def _unpack(candidate: Candidate, folder: Path, *, say: Say) -> None:
     shutil.rmtree(debs)
     _arrange(unpacked, folder, candidate.release)
     shutil.rmtree(unpacked)
+    facts = (candidate.package.name, candidate.package.version, candidate.series, candidate.release)
+    (folder / _FACTS).write_text(" ".join(facts))
     say(f"indexing the modules of {candidate.release}")
     depmod = shutil.which("depmod", path="/usr/sbin:/sbin:/usr/bin:/bin")
     if depmod is None:
@@ -139,16 +177,19 @@ def _unpack(candidate: Candidate, folder: Path, *, say: Say) -> None:
 
 
 def _parts(candidate: Candidate) -> list[Package]:
-    """From 7.2 on linux-image-* is empty and names its contents with exact versions: linux-binary-*, linux-modules-*."""
-    package = candidate.package
-    inside = re.findall(rf"linux-(?:binary|modules)-{re.escape(candidate.release)}(?:-unsigned)?\b", package.depends)
+    """From 7.2 on linux-image-* is empty: image, modules and configuration are packages of their own."""
+    package, release = candidate.package, candidate.release
+    inside = re.findall(
+        rf"linux-(?:binary|modules)-{re.escape(release)}(?:-unsigned)?(?= |,|$)", package.depends
+    )
     if not inside:
         return [package]
-    shown = archive.show(candidate.apt, inside)
-    parts = [p for name in dict.fromkeys(inside) for p in shown if (p.name, p.version) == (name, package.version)]
-    if len(parts) < len(set(inside)):
+    shown = archive.show(candidate.apt, [*inside, f"linux-base-{release}"])
+    parts = [part for part in shown if part.version == package.version]
+    absent = set(inside) - {part.name for part in parts}
+    if absent:
         raise KernelUnavailable(
-            f"{package.name} {package.version} needs {', '.join(inside)}, which the archive does not have.",
+            f"{package.name} {package.version} needs {', '.join(sorted(absent))}: not in the archive.",
             next_step="try again later, or take another series",
         )
     return parts
@@ -158,7 +199,8 @@ def _arrange(unpacked: Path, folder: Path, release: str) -> None:
     modules = next((m for m in (unpacked / "lib/modules", unpacked / "usr/lib/modules") if m.is_dir()), None)
     if modules is None or not (modules / release).is_dir():
         raise KernelUnavailable(
-            f"The package of {release} holds no modules.", next_step="take another series; this one cannot be used"
+            f"The package of {release} holds no modules.",
+            next_step="take another series; this one cannot be used",
         )
     (folder / "boot").mkdir()
     (folder / "lib").mkdir()
@@ -167,6 +209,10 @@ def _arrange(unpacked: Path, folder: Path, release: str) -> None:
         found = next((place for place in places if place.is_file()), None)
         if found:
             found.rename(folder / "boot" / f"{kind}-{release}")
+        elif kind == "vmlinuz":
+            raise KernelUnavailable(
+                f"The package of {release} holds no image.", next_step="take another series"
+            )
     modules.rename(folder / "lib" / "modules")
 
 
@@ -183,13 +229,19 @@ def _check(command: list[str], folder: Path) -> None:
 
 
 def _unavailable(series: str, offered: set[str], complaints: list[str]) -> KernelUnavailable:
-    what = f"No Debian kernel {series} is on offer." if series else "This machine's apt offers no kernel."
+    what = f"Debian's kernel {series} is not to be had." if series else "This machine's apt offers no kernel."
     if complaints:
         what += "\n  " + "\n  ".join(complaints)
     if not offered:
-        return KernelUnavailable(what, next_step="check the network and /etc/apt/sources.list, then run it again")
+        return KernelUnavailable(
+            what, next_step="check the network and /etc/apt/sources.list, then run it again"
+        )
     listed = ", ".join(sorted(offered, key=_numbers))
-    return KernelUnavailable(what, next_step=f"take one of: {listed} (like --kernel debian:{max(offered, key=_numbers)})")
+    if series in offered:
+        return KernelUnavailable(what, next_step="check the network and run it again (what is there is kept)")
+    return KernelUnavailable(
+        what, next_step=f"take one of: {listed} (like --kernel debian:{max(offered, key=_numbers)})"
+    )
 
 
 def _numbers(series: str) -> tuple[int, ...]:

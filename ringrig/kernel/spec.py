@@ -1,4 +1,4 @@
-"""What `--kernel` may say, and what a spec becomes: an image to boot, the running host, or a board that is already up."""
+"""What `--kernel` may say, and what a spec becomes: an image, the running host, or a board that is up."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _DEBIAN = re.compile(r"debian(?::(\d{1,3}\.\d{1,3}))?")
 class Image:
     """A kernel that a guest can boot.
 
-    `path` is an x86 boot image; `modules` is the directory that holds lib/modules/<release>, and an ancestor of `path`,
-    because virtme-ng finds modules by walking up from the image.
+    `path` is an x86 boot image; `modules` is the directory that holds lib/modules/<release>, and an
+    ancestor of `path`, because virtme-ng finds modules by walking up from the image.
     """
 
     spec: str
@@ -67,7 +67,7 @@ Target: TypeAlias = Image | Host | Board
 
 
 def debian_series(spec: str) -> str | None:
-    """'6.12' for "debian:6.12", '' for "debian" (the newest that there is), None for a spec of another form."""
+    """'6.12' for "debian:6.12", '' for "debian" (the newest there is), None for a spec of another form."""
     found = _DEBIAN.fullmatch(spec)
     return (found[1] or "") if found else None
 
@@ -78,7 +78,8 @@ def board(spec: str) -> Board:
     port = int(found["port"] or 22) if found else 0
     if not found or not 0 < port < 65536:
         raise BadSpec(
-            f"{spec!r} names no board.", next_step="write ssh:user@host or ssh:user@host:port, like ssh:root@10.0.0.7"
+            f"{spec!r} names no board.",
+            next_step="write ssh:user@host or ssh:user@host:port, like ssh:root@10.0.0.7",
         )
     user, host = found["user"] or "root", found["host"].strip("[]")
     return Board(spec=spec, label=f"ssh:{user}@{found['host']}:{port}", user=user, host=host, port=port)
@@ -94,7 +95,9 @@ def bad_spec(spec: str) -> BadSpec:
 
 
 def _nearest(spec: str) -> str:
-    version = re.fullmatch(r"(?:debian[:=/ -]?|linux-?|v)?(\d+\.\d+)(?:\.\d+)*(?:[-+~].*)?", spec, re.IGNORECASE)
+    version = re.fullmatch(
+        r"(?:debian[:=/ -]?|linux-?|v)?(\d+\.\d+)(?:\.\d+)*(?:[-+~].*)?", spec, re.IGNORECASE
+    )
     if version:
         return f"did you mean debian:{version[1]}? Else "
     if re.fullmatch(r"[\w.-]+@[\w.-]+(:\d+)?", spec):
