@@ -145,6 +145,7 @@ def entries() -> list[Entry]:
         found += [_measured(kind.name, place) for place in places if place.is_dir()]
         if any(not place.is_dir() for place in places):
             found.append(_measured("", kind))
+    found += [_measured("", place) for place in sorted(folder().glob("*")) if place.is_file()]
     return found
 
 

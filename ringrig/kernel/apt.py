@@ -111,9 +111,9 @@ def update(apt: Apt, *, say: Say, force: bool = False) -> str | None:
     with cache.locked(f"apt/{apt.name}", say=say):
         say(f"fetching package lists ({apt.name})")
         done = _run("apt-get", apt, "update", "-q")
-        complaints = [line for line in done.stderr.splitlines() if line.startswith(("E:", "W:"))]
-        if done.returncode or any("Failed to fetch" in line for line in complaints):
-            return "; ".join(complaints) or f"apt-get update ended with {done.returncode}"
+        failed = re.findall(r"^[EW]: Failed to fetch \S+\s+(.*)", done.stderr, re.MULTILINE)
+        if done.returncode or failed:
+            return failed[0] if failed else done.stderr.strip()[-400:] or f"exit code {done.returncode}"
         stamp.touch()
     return None
 
@@ -153,7 +153,7 @@ def download(apt: Apt, packages: Sequence[Package], *, into: Path, say: Say) -> 
     """Downloads packages; returns their files in the order asked. Raises KernelUnavailable, NoSpace."""
     total = sum(p.size for p in packages)
     cache.need_space(f"Downloading {packages[0].name}", total + sum(p.unpacked for p in packages))
-    say(f"downloading {', '.join(p.name for p in packages)} ({total / 1e6:.0f} MB)")
+    say(f"downloading {', '.join(p.name for p in packages)} ({total / 1e6:.1f} MB)")
     wanted = [f"{p.name}={p.version}" for p in packages]
     process = subprocess.Popen(
         _command("apt-get", apt, "download", "-q", *wanted),
@@ -199,7 +199,7 @@ def _raise_failed(complaint: str, package: str) -> None:
     )
 
 
-def mirror() -> Mirror | None:
+def configured() -> Mirror | None:
     """The archive this machine is configured for, as apt reads its own sources; None if it has none."""
     codename = release()
     for view in (system(), refreshed()):
@@ -238,12 +238,12 @@ def _options(name: str) -> tuple[str, ...]:
     home = cache.folder() / "apt" / name
     with cache.writing("a private apt directory"):
         (home / "cache").mkdir(parents=True, exist_ok=True)
-    # Some systems (container images) switch these two caches off, and every look-up parses all lists anew.
+    # Some systems (container images) switch the cache off, and every look-up parses all lists anew.
     return (
         *_QUIET,
         f"Dir::Cache={home / 'cache'}",
         "Dir::Cache::pkgcache=p.bin",
-        "Dir::Cache::srcpkgcache=s.bin",
+        "Dir::Cache::srcpkgcache=",
     )
 
 

@@ -57,7 +57,7 @@ def resolve(series: str, *, say: Say) -> Image:
             return _fetched(functools.reduce(_newer, matching), say=say)
         except KernelUnavailable as error:
             complaints.append(error.what)
-            # The system's lists may be out of date and name what the mirror no longer has; fresh ones come next.
+            # The system's lists may be old and name what the mirror no longer has; fresh ones come next.
             if view.name != "system":
                 break
     kept = _kept(series)
@@ -68,13 +68,16 @@ def resolve(series: str, *, say: Say) -> Image:
 
 
 def _views(say: Say, complaints: list[str]) -> Iterator[Apt]:
-    """The machine's own apt, then ever further suites, each fetched only when those before it failed."""
+    """The machine's own apt, then ever further suites, fetched only when those before did not do."""
     system = archive.system()
     yield system
     own = archive.refreshed()
     _update(own, complaints, say)
     yield own
-    mirror = archive.mirror()
+    if complaints:
+        # Without its own suites' lists there is no network, and each further suite would wait for it again.
+        return
+    mirror = archive.configured()
     if mirror is None:
         complaints.append("no configured Debian mirror was found in this machine's apt sources")
         return
@@ -95,7 +98,7 @@ def _views(say: Say, complaints: list[str]) -> Iterator[Apt]:
 def _update(view: Apt, complaints: list[str], say: Say) -> None:
     complaint = archive.update(view, say=say)
     if complaint:
-        complaints.append(f"{view.name}: {complaint}")
+        complaints.append(f"no package lists of {view.name}: {complaint}")
 
 
 def _candidates(view: Apt) -> list[Candidate]:
@@ -232,13 +235,9 @@ def _unavailable(series: str, offered: set[str], complaints: list[str]) -> Kerne
     what = f"Debian's kernel {series} is not to be had." if series else "This machine's apt offers no kernel."
     if complaints:
         what += "\n  " + "\n  ".join(complaints)
-    if not offered:
-        return KernelUnavailable(
-            what, next_step="check the network and /etc/apt/sources.list, then run it again"
-        )
+    if complaints or not offered:
+        return KernelUnavailable(what, next_step="check the network and /etc/apt/sources.list, run it again")
     listed = ", ".join(sorted(offered, key=_numbers))
-    if series in offered:
-        return KernelUnavailable(what, next_step="check the network and run it again (what is there is kept)")
     return KernelUnavailable(
         what, next_step=f"take one of: {listed} (like --kernel debian:{max(offered, key=_numbers)})"
     )

@@ -1,0 +1,179 @@
+"""`rig …`: the command line. Every command imports what it needs when it runs: a start must cost little."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+_USAGE = """\
+usage: rig COMMAND …
+
+  rig run [--kernel K]… [PYTEST ARGUMENTS…]   run the suites; a verdict and a run folder for each kernel
+  rig test [--full]                           run the project's own tests
+  rig doctor                                  what this machine has, what it lacks, and what follows
+  rig cache [clear [NAME…]]                   what lies in the cache folder; remove it
+  rig image [list | build NAME]               what a guest's root can be
+  rig shell [--kernel K]                      a shell in a guest
+  rig gdb                                     attach to a guest that was kept
+  rig bench boot                              what a boot and a case cost
+
+kernels: host · debian · debian:X.Y · a bzImage or vmlinuz · a built kernel tree · ssh:[USER@]HOST[:PORT]
+`rig run -h` lists the options of a run, which are pytest's and the rig's. More: README.md and docs/.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code (docs/exit-codes.md)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    from ringrig.errors import RigError
+
+    if not given or given[0] in {"-h", "--help", "help"}:
+        sys.stdout.write(_USAGE)
+        return 0
+    name, rest = given[0], given[1:]
+    command = _COMMANDS.get(name)
+    try:
+        if command is None:
+            from ringrig.errors import BadSpec
+
+            raise BadSpec(f"There is no command {name!r}.", next_step=f"take one of: {', '.join(_COMMANDS)}")
+        return command(rest)
+    except RigError as error:
+        print(f"rig: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nrig: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; Python must not complain while it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def say(line: str) -> None:
+    """A line of progress, apart from what a command prints as its result."""
+    print(f"rig: {line}", file=sys.stderr, flush=True)
+
+
+def _run(arguments: list[str]) -> int:
+    from ringrig import runs
+
+    return runs.run(arguments, root=ROOT)
+
+
+def _test(arguments: list[str]) -> int:
+    parser = _parser(
+        "test", "Run the project's own tests: lint, types, unit tests, and tests with real guests."
+    )
+    parser.add_argument("--full", action="store_true", help="also what takes long: builds and campaigns")
+    chosen = parser.parse_args(arguments)
+    environments = ["lint", "types", "unit", "vm", *(["full"] if chosen.full else [])]
+    tox = [sys.executable, "-m", "tox", "run", "-c", str(ROOT / "tox.ini"), "-e", ",".join(environments)]
+    os.chdir(ROOT)
+    sys.stdout.flush()
+    os.execv(sys.executable, tox)
+
+
+def _doctor(arguments: list[str]) -> int:
+    _parser("doctor", "Say what this machine has and lacks. Nothing is changed.").parse_args(arguments)
+    from ringrig import doctor
+
+    return doctor.main(root=ROOT)
+
+
+def _cache(arguments: list[str]) -> int:
+    parser = _parser("cache", "List or clear the cache folder.")
+    parser.add_argument("action", nargs="?", choices=["list", "clear"], default="list")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="what to clear, as listed, or a kind; default: everything"
+    )
+    chosen = parser.parse_args(arguments)
+    from ringrig import cache
+
+    if chosen.action == "clear":
+        return _clear(chosen.names)
+    found = cache.entries()
+    for item in found:
+        print(f"{item.size / 1e6:9.1f} MB  {item.name}")
+    print(f"{sum(item.size for item in found) / 1e6:9.1f} MB  in {cache.folder()}")
+    return 0
+
+
+def _clear(names: list[str]) -> int:
+    from ringrig import cache
+    from ringrig.errors import BadSpec
+
+    found = cache.entries()
+    chosen = [item for item in found if not names or item.name in names or item.name.split("/")[0] in names]
+    unknown = [
+        name for name in names if not any(name in {item.name, item.name.split("/")[0]} for item in found)
+    ]
+    if unknown:
+        raise BadSpec(f"The cache has no {', '.join(unknown)}.", next_step="`rig cache` lists what it has")
+    busy = 0
+    for item in chosen:
+        if cache.clear(item):
+            print(f"removed {item.name} ({item.size / 1e6:.1f} MB)")
+        else:
+            busy += 1
+            print(f"kept {item.name}: a rig is using it")
+    return 1 if busy else 0
+
+
+def _image(arguments: list[str]) -> int:
+    parser = _parser("image", "What a guest's root can be.")
+    parser.add_argument("action", nargs="?", choices=["list", "build"], default="list")
+    parser.add_argument("name", nargs="?", help="the image to build")
+    chosen = parser.parse_args(arguments)
+    from ringrig import vmimage
+
+    if chosen.action == "build":
+        if chosen.name is None:
+            parser.error("build: which one? `rig image list` names them")
+        print(vmimage.build(chosen.name, say=say))
+        return 0
+    for image in vmimage.known():
+        print(f"{image.name:10} {image.summary}{vmimage.state(image)}")
+    return 0
+
+
+def _shell(arguments: list[str]) -> int:
+    from ringrig.vm import shell
+
+    return shell.main(arguments)
+
+
+def _gdb(arguments: list[str]) -> int:
+    from ringrig.vm import gdb
+
+    return gdb.main(arguments)
+
+
+def _bench(arguments: list[str]) -> int:
+    from ringrig import bench
+
+    return bench.main(arguments)
+
+
+def _parser(name: str, description: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(prog=f"rig {name}", description=description)
+
+
+_COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "run": _run,
+    "test": _test,
+    "doctor": _doctor,
+    "cache": _cache,
+    "image": _image,
+    "shell": _shell,
+    "gdb": _gdb,
+    "bench": _bench,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""`rig run`: one pytest session for each kernel, one after the other."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ringrig.errors import BadSpec
+
+_PR_SET_PDEATHSIG = 1
+_SI_KERNEL = 0x80
+_INTERRUPTED = 2
+
+
+def run(arguments: Sequence[str], *, root: Path) -> int:
+    """Runs pytest on each `--kernel` in turn; the exit code is the first in order that is not 0.
+
+    After Ctrl-C (pytest's exit code 2) the kernels that are left are not run, and named.
+    """
+    kernels, others = split(arguments)
+    kernels = [_kernel(spec) for spec in kernels] or ["debian"]
+    if Path.cwd() != root:
+        others = _from_here(others)
+    os.chdir(root)
+    if len(kernels) == 1:
+        sys.stdout.flush()
+        os.execv(sys.executable, _pytest(kernels[0], others))
+    codes: list[int] = []
+    for number, kernel in enumerate(kernels, start=1):
+        print(f"\nrig: kernel {number} of {len(kernels)}: {kernel}", flush=True)
+        codes.append(_wait_for(_pytest(kernel, others)))
+        if codes[-1] in {_INTERRUPTED, 128 + signal.SIGINT, 128 + signal.SIGTERM}:
+            break
+    print("\nrig: verdicts")
+    for kernel, code in zip(kernels, codes, strict=False):
+        print(f"  {kernel:30} {'passed' if code == 0 else f'exit code {code}'}")
+    for kernel in kernels[len(codes) :]:
+        print(f"  {kernel:30} not run")
+    return next((code for code in codes if code), 0)
+
+
+def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The kernels named by `--kernel K` and `--kernel=K`, and the arguments that are left, both in order."""
+    kernels: list[str] = []
+    others: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--kernel":
+            kernel = next(rest, None)
+            if kernel is None:
+                raise BadSpec(
+                    "--kernel needs a kernel.", next_step="for example: rig run --kernel debian:6.12"
+                )
+            kernels.append(kernel)
+        elif argument.startswith("--kernel="):
+            kernels.append(argument.removeprefix("--kernel="))
+        else:
+            others.append(argument)
+    return list(dict.fromkeys(kernels)), others
+
+
+def _kernel(spec: str) -> str:
+    """A path is made absolute, for pytest runs in the clone; any other spec stays as it is."""
+    from ringrig.kernel.files import looks_like_path
+    from ringrig.kernel.spec import debian_series
+
+    if (
+        spec == "host"
+        or spec.startswith("ssh:")
+        or debian_series(spec) is not None
+        or not looks_like_path(spec)
+    ):
+        return spec
+    return str(Path(spec).expanduser().absolute())
+
+
+def _from_here(arguments: Sequence[str]) -> list[str]:
+    """Arguments that name a file or a case where the user stands, made absolute; -k and -m take words."""
+    found = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        path, colons, node = argument.partition("::")
+        is_path = path and not argument.startswith("-") and before not in {"-k", "-m"} and Path(path).exists()
+        found.append(f"{Path(path).absolute()}{colons}{node}" if is_path else argument)
+    return found
+
+
+def _pytest(kernel: str, others: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "pytest", "--kernel", kernel, *others]
+
+
+def _wait_for(command: list[str]) -> int:
+    """Runs a child and passes signals on to it; returns its exit code, 128 + N if signal N ended it."""
+    passed_on = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {*passed_on, signal.SIGCHLD})
+
+    def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+        # Should this process be killed outright, the run ends as after Ctrl-C: guests gone, results kept.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+
+    try:
+        child = subprocess.Popen(command, preexec_fn=prepare)  # noqa: PLW1509 -- there are no threads here
+        while child.poll() is None:
+            news = signal.sigtimedwait({*passed_on, signal.SIGCHLD}, 1)
+            # A terminal's Ctrl-C reaches the child by itself, and pytest takes a second one for impatience.
+            if news and news.si_signo in passed_on and news.si_code != _SI_KERNEL:
+                child.send_signal(news.si_signo)
+        return child.returncode if child.returncode >= 0 else 128 - child.returncode
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
