@@ -80,46 +80,59 @@ def _candidates(title: str, bodies: Sequence[str]) -> Iterator[tuple[str, tuple[
             yield body, _IN_BODY
 
 
-_FRAME = re.compile(r"\s*(?:\[<[0-9a-f]+>\] )?(\? )?\s*([A-Za-z_][\w.$]*)\+0x[0-9a-f]+/0x[0-9a-f]+")
-_MARKER = re.compile(r"\s*(?:</?[A-Z-]+>|#\d+)?\s*$")
+_FRAME = re.compile(
+    r"(?:kmemleak: )?\s*(?:\[<[0-9a-f]+>\] )?(\? )?\s*([A-Za-z_][\w.$]*)\+0x[0-9a-f]+/0x[0-9a-f]+"
+)
 _KERNEL_IP = re.compile(r"(?:RIP: [0-9a-f]{4}:|pc : )([A-Za-z_][\w.$]*)\+0x")
 _TRACE = re.compile(r"Call [Tt]race:")
+# What may stand between an instruction pointer, its trace and the parts of that trace.
+_BETWEEN = re.compile(
+    r"\s*(?:</?[A-Z-]+>|#\d+)?\s*$|Code: |RSP: |R[0-9A-DSB][0-9PIX]: |[CDEFGS][SR]\w?: |DR\d: |PKRU: "
+    r"|Call [Tt]race:|lr : |sp : |x\d+ *: |pstate: "
+)
 _SUFFIX = re.compile(r"\.(?:isra|constprop|part|cold|llvm)\b.*")
+_OWN_THREAD = "rcu_gp_kthread"
 
 
 def frames_of(kind: str, bodies: Sequence[str]) -> tuple[str, ...]:
-    """The first five telling functions of the report's own trace, innermost first, none twice in a row.
+    """The first five telling functions of the report's own trace, innermost first.
 
-    A lockdep report's own trace is its last; elsewhere it is the first under "Call Trace:" or, without one
-    (KCSAN, KFENCE, kmemleak, ref_tracker), the first run of frames. An instruction pointer in the kernel
-    stands on top.
+    A lockdep report's own trace is its last; elsewhere it is the first under "Call Trace:" that is not RCU's
+    own thread or, without one (KCSAN, KFENCE, kmemleak, ref_tracker), the first run of frames. An instruction
+    pointer in the kernel stands on top.
     """
     start = 0
     if kind == "lockdep":
         start = next((at for at, body in enumerate(bodies) if body.startswith("stack backtrace:")), 0)
-    trace = next((at for at in range(start, len(bodies)) if _TRACE.match(bodies[at])), None)
-    stop = len(bodies) if trace is None else trace
-    pointers = (match[1] for body in bodies[:stop] if (match := _KERNEL_IP.match(body)))
-    names = [name for name in map(_plain, pointers) if not MACHINERY.match(name)][:1]
-    for run in _runs(bodies[start if trace is None else trace :]):
+    runs = list(_runs(bodies[start:]))
+    if any(traced for traced, _ in runs):
+        runs = runs[next(at for at, (traced, _) in enumerate(runs) if traced) :]
+    for _, run in runs:
         telling = [name for name in run if not MACHINERY.match(name)]
-        if telling:
-            names += telling[1:] if names == telling[:1] else telling
-            break
-    return tuple(names[:_MOST_FRAMES])
+        if telling and _OWN_THREAD not in run:
+            return tuple(telling[:_MOST_FRAMES])
+    return ()
 
 
-def _runs(bodies: Sequence[str]) -> Iterator[list[str]]:
-    """Each unbroken run of frames, without those that the unwinder only guesses ("? ")."""
+def _runs(bodies: Sequence[str]) -> Iterator[tuple[bool, list[str]]]:
+    """Each unbroken run of frames, and whether it had a heading; what the unwinder guesses ("? ") is left out."""
     run: list[str] = []
+    traced = pointed = False
     for body in bodies:
-        if match := _FRAME.match(body):
-            if not match[1]:
-                run.append(_plain(match[2]))
-        elif run and not _MARKER.match(body):
-            yield run
-            run = []
-    yield run
+        if match := _KERNEL_IP.match(body):
+            yield traced, run
+            run, traced, pointed = [_plain(match[1])], False, True
+        elif match := _FRAME.match(body):
+            name = _plain(match[2])
+            if not match[1] and not (pointed and run == [name]):
+                run.append(name)
+            pointed = False
+        elif _BETWEEN.match(body):
+            traced = traced or _TRACE.match(body) is not None
+        else:
+            yield traced, run
+            run, traced, pointed = [], False, False
+    yield traced, run
 
 
 def _plain(name: str) -> str:
@@ -129,6 +142,7 @@ def _plain(name: str) -> str:
 _WARNING_OLD = re.compile(r"WARNING: (?:CPU: \d+ PID: \d+ )?at (?:(\S+:\d+) )?([\w.$]+)\S*(.*)$")
 _WARNING_NEW = re.compile(r"WARNING: (\S+:\d+) at ([\w.$]+)\S*(?: \[\w+\])?, CPU#.*$")
 _DROPPED = (
+    (re.compile(r"^Oops: "), ""),
     (re.compile(r"\[#\d+\].*"), ""),
     (re.compile(r" ?\((?:Not t|T)ainted.*?\)"), ""),
     (re.compile(r"\+0x[0-9a-f]+/0x[0-9a-f]+"), ""),

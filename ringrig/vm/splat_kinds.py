@@ -145,19 +145,26 @@ _BODY = (
 # A line that by itself is known for a part of some report.
 BODY = re.compile("|".join(_BODY))
 
-# On top of a trace because the report is being made, or beneath it because it came from user space.
-MACHINERY = re.compile(
-    r"(?:dump_stack\w*|__dump_stack|show_(?:stack|regs)\w*|__?warn\w*|warn_slowpath\w*|_*report_bug\w*"
-    r"|handle_bug|exc_\w+|asm_\w+|__?die\w*|oops_\w+|page_fault_oops|do_user_addr_fault|do_error_trap|do_trap|bad_area\w*"
-    r"|_*kasan_\w+|_*asan_\w+|check_region_inline|print_\w*report|print_address_description\w*|_*kcsan_\w+|_*tsan_\w+"
-    r"|kfence_\w+|_*ubsan_\w+|v?panic|nmi_\w+|check_panic_on_warn|trigger_\w+|dump_cpu_task|sched_show_task"
-    r"|lockdep_\w+|print_\w*(?:bug|usage|stall)\w*|check_(?:noncircular|cpu_stall\w*)|mark_(?:lock|usage)\w*"
-    r"|(?:__)?lock_(?:acquire|release)|validate_chain|__might_(?:resched|sleep)\w*|__schedule_bug"
-    r"|rcu_(?:dump_cpu\w*|sched_clock_irq|check_gp\w*)|update_process_times|tick_\w+|_*hrtimer_\w+|watchdog_\w+"
-    r"|_*sysvec_\w+|refcount_warn_saturate|__list_(?:add|del)\w*_valid\w*|debug_print_object|bad_page"
-    r"|object_err|_*slab_(?:err|bug|fix)|free_to_partial_list|stack_trace_save|save_stack\w*|arch_stack_walk"
-    r"|entry_(?:SYSCALL|SYSENTER|INT80)\w*|do_syscall\w*|x64_sys_call|ret_from_fork\w*|el0t?_\w+|invoke_syscall)$"
+_MACHINERY = (
+    # reporting
+    r"dump_stack\w*|__dump_stack|show_(?:stack|regs)\w*|__?warn\w*|_*report_bug\w*|handle_bug|print_\w+|v?panic",
+    r"trigger_\w+|dump_cpu_task|sched_show_task|check_panic_on_warn|stack_trace_save|save_stack\w*|arch_stack_walk",
+    # traps
+    r"_*(?:exc|asm|sysvec)_\w+|__?die\w*|oops_\w+|page_fault_oops|do_user_addr_fault|do_(?:error_)?trap|bad_area\w*",
+    r"nmi_\w+|watchdog_\w+|update_process_times|tick_\w+|_*hrtimer_\w+|usercopy_abort",
+    # sanitizers and debugging aids
+    r"_*k?asan_\w+|_*(?:kcsan|tsan|ubsan)_\w+|check_region_inline|kfence_\w+|refcount_warn_saturate",
+    r"__list_(?:add|del)\w*_valid\w*|debug_print_object|bad_page|object_err|_*slab_(?:err|bug|fix)|__slab_free",
+    r"free_to_partial_list|free_debug_processing|check_(?:object|bytes_and_report|slab)|kmemleak_alloc\w*",
+    # locks, scheduler, RCU
+    r"lockdep_\w+|check_(?:noncircular|irq_usage|prev_add|cpu_stall\w*)|mark_(?:lock|usage)\w*|validate_chain",
+    r"(?:__)?lock_(?:acquire|release)|debug_check_no_locks_\w+|__might_(?:resched|sleep)\w*|__schedule_bug",
+    r"(?:__)?schedule|schedule_preempt_disabled|rcu_(?:dump_cpu\w*|sched_clock_irq|check_gp\w*)",
+    # the way in
+    r"entry_(?:SYSCALL|SYSENTER|INT80)\w*|do_syscall\w*|x64_sys_call|ret_from_fork\w*|el0t?_\w+|invoke_syscall",
 )
+# On top of a trace because the report is being made, or beneath it because it came from user space.
+MACHINERY = re.compile(rf"(?:{'|'.join(_MACHINERY)})$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
