@@ -161,7 +161,7 @@ def _registered_ring_fd(ring: Ring) -> str:
 
 def _setup(name: str, flags: int) -> str:
     try:
-        Ring(1, flags).close()
+        Ring(2, flags).close()
     except SetupFailed as error:
         # NO_MMAP without huge pages is -ENOMEM before 6.8; the capability is the one a case can use.
         if error.errno in (errno.EINVAL, errno.ENOMEM, errno.EPERM):

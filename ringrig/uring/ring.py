@@ -12,7 +12,6 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Iterable
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -98,7 +97,7 @@ class Ring:
             if addr < 0:
                 raise OSError(-addr, os.strerror(-addr))
             self._maps.append((addr, size))
-        self._queue, self._sqes = self.params.cq_off.user_addr, self.params.sq_off.user_addr
+        self._queue, self.sqes = self.params.cq_off.user_addr, self.params.sq_off.user_addr
 
     def _map_queues(self) -> None:
         p = self.params
@@ -108,7 +107,7 @@ class Ring:
             0 if no_array else p.sq_off.array + p.sq_entries * 4,
         )
         self._queue = self._map(room, c.IORING_OFF_SQ_RING)
-        self._sqes = self._map(p.sq_entries * self.sqe_stride, c.IORING_OFF_SQES)
+        self.sqes = self._map(p.sq_entries * self.sqe_stride, c.IORING_OFF_SQES)
 
     def _map(self, length: int, offset: int) -> int:
         prot = libc.PROT_READ | libc.PROT_WRITE
@@ -134,7 +133,7 @@ class Ring:
     def sqe(self) -> io_uring_sqe:
         """The next free SQE, zeroed; the kernel sees it from submit() on."""
         tail = self._queued
-        addr = self._sqes + (tail & self._sq_mask) * self.sqe_stride
+        addr = self.sqes + (tail & self._sq_mask) * self.sqe_stride
         ctypes.memset(addr, 0, self.sqe_stride)
         self._queued = tail + 1 & 0xFFFFFFFF
         return io_uring_sqe.from_address(addr)
@@ -143,7 +142,7 @@ class Ring:
         """`count` copies of `sqe` from slot 0 on; for floods, where a Python loop would take the time."""
         if self._queued & self._sq_mask or count > self.params.sq_entries:
             raise ValueError("fill() starts at slot 0 and stays within the SQ")
-        ctypes.memmove(self._sqes, bytes(sqe) * count, 64 * count)
+        ctypes.memmove(self.sqes, bytes(sqe) * count, 64 * count)
         self._queued = self._queued + count & 0xFFFFFFFF
 
     def submit(self, wait: int = 0, *, timeout: float = 10.0) -> int:
@@ -233,8 +232,3 @@ class Ring:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def bids(cqes: Iterable[Cqe]) -> list[int | None]:
-    """The buffer ids of completions, in their order."""
-    return [cqe.bid for cqe in cqes]

@@ -1,0 +1,156 @@
+"""A small experiment for each trait. A call known to work goes first; a result of neither kind is Unclear."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ringrig.model.calls import Fd, Memory, kernel_registration, registration, status, unregistration
+from ringrig.model.spec import name_of
+from ringrig.model.subject import Subject
+from ringrig.model.traits import TRAITS
+from ringrig.uring import consts as c
+from ringrig.uring.memory import Arena, Unavailable
+from ringrig.uring.ring import Ring
+
+
+class Unclear(RuntimeError):
+    """An experiment ended in a way that neither having nor lacking the trait explains."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """`has`: what was found out; `unclear`: trait and why it could not be."""
+
+    has: dict[str, bool] = field(default_factory=dict)
+    unclear: dict[str, str] = field(default_factory=dict)
+
+
+def _either(res: int, *, yes: int, no: int | tuple[int, ...]) -> bool:
+    if res == yes:
+        return True
+    if res in (no if isinstance(no, tuple) else (no,)):
+        return False
+    raise Unclear(f"{name_of(res)} tells neither having nor lacking it")
+
+
+def _good(res: int) -> None:
+    if res:
+        raise Unclear(f"{name_of(res)} from a call that cannot fail")
+
+
+def _pbuf_mmap(s: Subject) -> bool:
+    return _either(s.register_pbuf_ring(kernel_registration(bgid=8)).res, yes=0, no=-errno.EINVAL)
+
+
+def _pbuf_inc(s: Subject) -> bool:
+    res = s.register_pbuf_ring(registration(bgid=8, flags=c.IOU_PBUF_RING_INC)).res
+    return _either(res, yes=0, no=-errno.EINVAL)
+
+
+def _pbuf_min_left(s: Subject) -> bool:
+    res = s.register_pbuf_ring(registration(bgid=8, flags=c.IOU_PBUF_RING_INC, min_left=1)).res
+    return _either(res, yes=0, no=-errno.EINVAL)
+
+
+def _pbuf_status(s: Subject) -> bool:
+    return _either(s.pbuf_status(status()).res, yes=0, no=-errno.EINVAL)
+
+
+def _registered_ring_fd(s: Subject) -> bool:
+    res = s.unregister_pbuf_ring(unregistration(fd=Fd.REGISTERED)).res
+    return _either(res, yes=0, no=-errno.EINVAL)
+
+
+def _addr_checked_last(s: Subject) -> bool:
+    res = s.register_pbuf_ring(registration(memory=Memory.NULL)).res
+    return _either(res, yes=-errno.EEXIST, no=-errno.EFAULT)
+
+
+def _mmap_addr_ignored(s: Subject) -> bool:
+    return _either(
+        s.register_pbuf_ring(kernel_registration(bgid=8, memory=Memory.ANON)).res, yes=0, no=-errno.EINVAL
+    )
+
+
+def _low_bgids_stay(s: Subject) -> bool:
+    _good(s.unregister_pbuf_ring(unregistration()).res)
+    return _either(s.unregister_pbuf_ring(unregistration()).res, yes=-errno.EINVAL, no=-errno.ENOENT)
+
+
+def _failed_upgrade_drops_group(s: Subject) -> bool:
+    _good(s.provide_buffers(bgid=700, count=1))
+    if s.remove_buffers(bgid=700, count=1) != 1:
+        raise Unclear("REMOVE_BUFFERS did not remove the one buffer provided")
+    if (res := s.register_pbuf_ring(registration(bgid=700, memory=Memory.UNMAPPED)).res) != -errno.EFAULT:
+        raise Unclear(f"{name_of(res)} for unmapped memory")
+    return _either(s.remove_buffers(bgid=700, count=1), yes=-errno.ENOENT, no=0)
+
+
+def _file_memory_refused(s: Subject) -> bool:
+    res = s.register_pbuf_ring(registration(bgid=8, memory=Memory.THEN_MEMFD, entries=512)).res
+    return _either(res, yes=-errno.EINVAL, no=0)
+
+
+def _dirty_tracked_memory_refused(s: Subject) -> bool:
+    res = s.register_pbuf_ring(registration(bgid=8, memory=Memory.RAMFS)).res
+    return _either(res, yes=-errno.EFAULT, no=(0, -errno.EOPNOTSUPP))
+
+
+def _queue_memory_pinnable(s: Subject) -> bool:
+    res = s.register_pbuf_ring(registration(bgid=8, memory=Memory.QUEUE)).res
+    return res == -errno.EOPNOTSUPP or _either(res, yes=0, no=-errno.EFAULT)
+
+
+def _blind_fd(s: Subject) -> bool:
+    res = s.register_pbuf_ring(registration(fd=Fd.MINUS_ONE)).res
+    return _either(res, yes=-errno.EINVAL, no=-errno.EBADF)
+
+
+def _register_restrictions_apart(s: Subject) -> bool:
+    with Ring(flags=c.IORING_SETUP_R_DISABLED) as ring:
+        if (res := ring.restrict((c.IORING_RESTRICTION_SQE_OP, c.IORING_OP_READ))) < 0:
+            raise Unclear(f"{name_of(res)} from IORING_REGISTER_RESTRICTIONS")
+        _good(ring.enable())
+        res = Subject(ring, s.arena).register_pbuf_ring(registration()).res
+    return _either(res, yes=0, no=-errno.EACCES)
+
+
+EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
+    "pbuf_mmap": _pbuf_mmap,
+    "pbuf_inc": _pbuf_inc,
+    "pbuf_min_left": _pbuf_min_left,
+    "pbuf_status": _pbuf_status,
+    "registered_ring_fd": _registered_ring_fd,
+    "addr_checked_last": _addr_checked_last,
+    "mmap_addr_ignored": _mmap_addr_ignored,
+    "low_bgids_stay": _low_bgids_stay,
+    "failed_upgrade_drops_group": _failed_upgrade_drops_group,
+    "file_memory_refused": _file_memory_refused,
+    "dirty_tracked_memory_refused": _dirty_tracked_memory_refused,
+    "queue_memory_pinnable": _queue_memory_pinnable,
+    "blind_fd": _blind_fd,
+    "register_restrictions_apart": _register_restrictions_apart,
+}
+
+
+def probe_trait(name: str) -> bool:
+    """Does the running kernel have it? On a ring of its own, group 7 registered. Unclear or Unavailable."""
+    subject = Subject(Ring(), Arena())
+    try:
+        _good(subject.register_pbuf_ring(registration()).res)
+        return EXPERIMENTS[name](subject)
+    finally:
+        subject.close()
+
+
+def probe_traits() -> Probed:
+    """All experiments; some 20 rings."""
+    found = Probed()
+    for name in TRAITS:
+        try:
+            found.has[name] = probe_trait(name)
+        except (Unclear, Unavailable) as error:
+            found.unclear[name] = str(error)
+    return found

@@ -1,0 +1,135 @@
+"""Traits: independent, named facts about what a kernel's provided buffers do, and where each came from.
+
+A version number is no trait: stable kernels and distributions mix them. Which kernel must have which is pinned
+by the profiles (profiles/*.toml); experiments.py finds out which of them a kernel has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trait:
+    """`since`: first versions that have it; `until`: first versions that no longer do."""
+
+    name: str
+    says: str
+    where: str
+    commit: str = ""
+    since: tuple[str, ...] = ()
+    until: tuple[str, ...] = ()
+
+
+_KBUF = "io_uring/kbuf.c"
+
+TRAITS: dict[str, Trait] = {
+    trait.name: trait
+    for trait in (
+        Trait(
+            name="pbuf_mmap",
+            says="IOU_PBUF_RING_MMAP: the kernel allocates the ring and the application maps it",
+            where=f"{_KBUF} io_register_pbuf_ring()",
+            commit="c56e022c0a27",
+            since=("6.4",),
+        ),
+        Trait(
+            name="pbuf_inc",
+            says="IOU_PBUF_RING_INC: buffers are consumed incrementally",
+            where=f"{_KBUF} io_register_pbuf_ring(), io_kbuf_inc_commit()",
+            commit="ae98dbf43d75",
+            since=("6.12",),
+        ),
+        Trait(
+            name="pbuf_min_left",
+            says="io_uring_buf_reg.min_left exists; UNREGISTER_PBUF_RING ignores it (it was a reserved word)",
+            where=f"{_KBUF} io_register_pbuf_ring()",
+            commit="7deba791ad49",
+            since=("7.1", "6.12.90"),
+        ),
+        Trait(
+            name="pbuf_status",
+            says="IORING_REGISTER_PBUF_STATUS returns the head of a buffer ring",
+            where=f"{_KBUF} io_register_pbuf_status()",
+            commit="d293b1a89694",
+            since=("6.8",),
+        ),
+        Trait(
+            name="registered_ring_fd",
+            says="IORING_REGISTER_USE_REGISTERED_RING: io_uring_register() takes a registered ring's index",
+            where="io_uring/register.c io_uring_register()",
+            commit="7d3fd88d61a4",
+            since=("6.3",),
+        ),
+        Trait(
+            name="addr_checked_last",
+            says="ring_addr is looked at after the entries, min_left and the existing group",
+            where="io_uring/memmap.c io_create_region()",
+            commit="ef62de3c4ad5",
+            since=("6.14",),
+        ),
+        Trait(
+            name="mmap_addr_ignored",
+            says="IOU_PBUF_RING_MMAP with a ring_addr is accepted and the address ignored (before: -EINVAL)",
+            where=f"{_KBUF} io_register_pbuf_ring()",
+            commit="ef62de3c4ad5",
+            since=("6.14",),
+        ),
+        Trait(
+            name="low_bgids_stay",
+            says="groups 0..63 sit in an array: once it is there each exists for good, as an empty list",
+            where=f"{_KBUF} io_init_bl_list(), io_buffer_get_list()",
+            commit="9cfc7e94e42b",
+            since=("5.19",),
+            until=("6.10 by 09ab7eff3820",),
+        ),
+        Trait(
+            name="failed_upgrade_drops_group",
+            says="registering over an emptied legacy group destroys it before the memory is looked at",
+            where=f"{_KBUF} io_register_pbuf_ring()",
+            commit="8802766324e1",
+            since=("6.14", "6.12.16"),
+        ),
+        Trait(
+            name="file_memory_refused",
+            says="ring memory of a file that is not shmem or hugetlbfs is -EOPNOTSUPP, of two files -EINVAL",
+            where="io_uring/rsrc.c io_pin_pages()",
+            since=("5.1",),
+            until=("6.5 by 34ed8d0dcd69",),
+        ),
+        Trait(
+            name="dirty_tracked_memory_refused",
+            says="a shared mapping of a file whose dirt is tracked cannot be pinned for long: -EFAULT",
+            where="mm/gup.c writable_file_mapping_allowed()",
+            commit="8ac268436e6d",
+            since=("6.5",),
+        ),
+        Trait(
+            name="queue_memory_pinnable",
+            says="the mapping of an io_uring's own queues can be pinned, so a buffer ring may lie in it",
+            where="io_uring/memmap.c io_uring_mmap_pages()",
+            commit="3ab1db3c6039",
+            since=("6.10",),
+        ),
+        Trait(
+            name="blind_fd",
+            says="fd -1 means no ring: -EINVAL for the buffer ring operations (before: -EBADF)",
+            where="io_uring/register.c io_uring_register_blind()",
+            commit="a377132154ab",
+            since=("6.13",),
+        ),
+        Trait(
+            name="register_restrictions_apart",
+            says="restrictions that name SQE operations only leave the register operations free",
+            where="io_uring/register.c io_parse_restrictions()",
+            commit="",
+            since=("7.0",),
+        ),
+    )
+}
+
+
+def unknown(names: Iterable[str]) -> list[str]:
+    """Names that no trait has."""
+    return sorted(set(names) - TRAITS.keys())

@@ -1,0 +1,44 @@
+"""Counters of the whole kernel: what other programs do moves them too."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+_VMSTAT = Path("/proc/vmstat")
+_REFRESH = Path("/proc/sys/vm/stat_refresh")
+_VMALLOC = Path("/proc/vmallocinfo")
+
+
+def pinned_pages() -> int:
+    """Pages pinned now: nr_foll_pin_acquired less nr_foll_pin_released.
+
+    Each CPU keeps small differences to itself; reading vm.stat_refresh (root) folds them in (mm/vmstat.c).
+    """
+    _REFRESH.read_bytes()
+    wanted = {"nr_foll_pin_acquired": 1, "nr_foll_pin_released": -1}
+    total = 0
+    for line in _VMSTAT.read_text().splitlines():
+        name, _, value = line.partition(" ")
+        total += wanted.get(name, 0) * int(value)
+    return total
+
+
+def vmapped_rings() -> int:
+    """Areas of vmalloc space that buffer rings hold, by the caller in /proc/vmallocinfo (root)."""
+    callers = ("io_pin_pbuf_ring", "io_register_pbuf_ring", "io_region_init_ptr", "io_create_region")
+    return sum(any(name in line for name in callers) for line in _VMALLOC.read_text().splitlines())
+
+
+def settled(measure: Callable[[], int], wanted: int, *, seconds: float = 3.0) -> int:
+    """The last value measured: `wanted` as soon as seen, else what it is after `seconds`.
+
+    A counter gives no event to wait for, and a ring's end is asynchronous (io_ring_exit_work()), hence polling.
+    """
+    deadline = time.monotonic() + seconds
+    pause = 0.0005
+    while (value := measure()) != wanted and time.monotonic() < deadline:
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
+    return value

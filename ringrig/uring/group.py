@@ -1,0 +1,150 @@
+"""A buffer group in use: a registered ring, buffers to publish, reads that pick them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterable
+
+from ringrig.uring import bufring
+from ringrig.uring import consts as c
+from ringrig.uring.bufring import BufRing, Entry
+from ringrig.uring.libc import munmap
+from ringrig.uring.memory import Arena, pages
+from ringrig.uring.ring import Cqe, Ring
+
+
+class Pipe:
+    """A pipe that does not block, and how to fill it."""
+
+    def __init__(self, arena: Arena) -> None:
+        self.reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        arena.own(self.reader)
+        arena.own(self._writer)
+
+    def feed(self, data: bytes) -> None:
+        """Write `data`, which must fit."""
+        if os.write(self._writer, data) != len(data):
+            raise OSError("the pipe is full")
+
+
+class Group:
+    """`entries` slots and as many buffers of `size` bytes, in memory of the application's or the kernel's."""
+
+    def __init__(
+        self,
+        ring: Ring,
+        arena: Arena,
+        *,
+        bgid: int = 7,
+        entries: int = 8,
+        size: int = 64,
+        flags: int = 0,
+        min_left: int = 0,
+    ) -> None:
+        self.ring, self._arena = ring, arena
+        self.bgid, self.entries, self.size, self.flags, self.min_left = bgid, entries, size, flags, min_left
+        self.data = arena.anon(entries * size)
+        self.memory = BufRing(arena.anon(entries * bufring.ENTRY_SIZE), entries)
+        self._zero = -1
+
+    def register(self) -> int:
+        """REGISTER_PBUF_RING, and mmap() of a ring in kernel memory: 0 or the first -errno."""
+        in_kernel = self.flags & c.IOU_PBUF_RING_MMAP
+        res = bufring.register(
+            self.ring,
+            addr=0 if in_kernel else self.memory.addr,
+            entries=self.entries,
+            bgid=self.bgid,
+            flags=self.flags,
+            min_left=self.min_left,
+        )
+        if res or not in_kernel:
+            return res
+        addr = bufring.map_kernel_ring(self.ring, bgid=self.bgid, entries=self.entries)
+        if addr < 0:
+            return addr
+        self.memory = BufRing(addr, self.entries)
+        return 0
+
+    def unmap(self) -> int:
+        """Take down the mapping of a ring in kernel memory."""
+        return munmap(self.memory.addr, pages(self.entries * bufring.ENTRY_SIZE))
+
+    def unregister(self) -> int:
+        """0 or -errno."""
+        return bufring.unregister(self.ring, self.bgid)
+
+    def head(self) -> int:
+        """The kernel's head (needs pbuf_status), or -errno."""
+        return bufring.head(self.ring, self.bgid)
+
+    def address_of(self, bid: int) -> int:
+        """Where buffer `bid` lies (bids count through the buffers, modulo `entries`)."""
+        return self.data + bid % self.entries * self.size
+
+    def publish(self, *bids: int, size: int | None = None) -> None:
+        """Append buffers, whole or cut to `size` bytes."""
+        for bid in bids:
+            self.memory.publish(self.address_of(bid), self.size if size is None else size, bid)
+
+    def entry(self, slot: int) -> Entry:
+        """What slot `slot` says in memory now."""
+        return self.memory.entry(slot)
+
+    def content(self, bid: int, length: int) -> bytes:
+        """The first `length` bytes of a buffer."""
+        return ctypes.string_at(self.address_of(bid), length)
+
+    def zero(self) -> int:
+        """/dev/zero: always ready, never polled, so a buffer is committed as it is selected."""
+        if self._zero < 0:
+            self._zero = self._arena.own(os.open("/dev/zero", os.O_RDONLY | os.O_CLOEXEC))
+        return self._zero
+
+    def queue_read(self, fd: int | None = None, *, length: int = 0, flags: int = 0) -> None:
+        """Queue an IORING_OP_READ of `fd` (default /dev/zero) into a selected buffer; length 0: all of it."""
+        sqe = self.ring.sqe()
+        sqe.opcode = c.IORING_OP_READ
+        sqe.fd = self.zero() if fd is None else fd
+        sqe.len = length
+        sqe.off = 0xFFFFFFFFFFFFFFFF
+        sqe.flags = c.IOSQE_BUFFER_SELECT | flags
+        sqe.buf_group = self.bgid
+
+    def read(self, fd: int | None = None, *, length: int = 0, flags: int = 0) -> Cqe:
+        """One such read, finished."""
+        self.queue_read(fd, length=length, flags=flags)
+        return self.ring.complete()[0]
+
+    def drain(self, count: int, *, length: int = 1) -> list[Cqe]:
+        """`count` reads of /dev/zero, as many at a time as the SQ holds (a whole number of times)."""
+        batch = min(count, self.ring.params.sq_entries)
+        found: list[Cqe] = []
+        for _ in range(count // batch):
+            self.queue_read(length=length)
+            for _ in range(batch - 1):
+                self.queue_read(length=length)
+            found += self.ring.complete(batch)
+        return found
+
+
+def legacy(ring: Ring, *, bgid: int, addr: int, size: int = 64, count: int, bid: int = 0) -> int:
+    """IORING_OP_PROVIDE_BUFFERS: `count` buffers of `size` bytes from `addr` on; its result."""
+    sqe = ring.sqe()
+    sqe.opcode = c.IORING_OP_PROVIDE_BUFFERS
+    sqe.fd, sqe.addr, sqe.len, sqe.off, sqe.buf_group = count, addr, size, bid, bgid
+    return ring.complete()[0].res
+
+
+def remove_legacy(ring: Ring, *, bgid: int, count: int) -> int:
+    """IORING_OP_REMOVE_BUFFERS: buffers removed, or -errno."""
+    sqe = ring.sqe()
+    sqe.opcode = c.IORING_OP_REMOVE_BUFFERS
+    sqe.fd, sqe.buf_group = count, bgid
+    return ring.complete()[0].res
+
+
+def bids(cqes: Iterable[Cqe]) -> list[int | None]:
+    """The buffer ids of completions, in their order."""
+    return [cqe.bid for cqe in cqes]
