@@ -10,6 +10,7 @@ from typing import Any
 from ringrig.model.calls import BufReg, BufStatus, Call, registration, status, unregistration
 from ringrig.model.checks import PREFIX, REGISTER, STATUS, UNREGISTER, Check, Effect, Traits
 from ringrig.model.state import BGID_ARRAY, Group, Restrictions, State
+from ringrig.uring import consts as c
 
 
 def name_of(res: int) -> str:
@@ -48,14 +49,28 @@ class Survey:
     `removed`: REMOVE_BUFFERS; `unregistered`, then `taken`: whether the id takes a new ring.
     """
 
-    status: Outcome | None
+    status: Outcome
     removed: int
     unregistered: int
     taken: int
 
-    def __repr__(self) -> str:
-        parts = [f"removed {name_of(self.removed)}", f"unregistered {name_of(self.unregistered)}"]
-        return f"<status {self.status!r}, {', '.join(parts)}, new ring {name_of(self.taken)}>"
+    def against(self, got: Survey) -> list[str]:
+        """What of `got` is wrong, a line each."""
+        lines = []
+        for name, text in _SURVEYED.items():
+            seen, wanted = getattr(got, name), getattr(self, name)
+            if seen != wanted:
+                shown = [name_of(one) if isinstance(one, int) else repr(one) for one in (seen, wanted)]
+                lines.append(f"afterwards, {text}: got {shown[0]}, want {shown[1]}")
+        return lines
+
+
+_SURVEYED = {
+    "status": "REGISTER_PBUF_STATUS of the group",
+    "removed": "REMOVE_BUFFERS from the group",
+    "unregistered": "UNREGISTER_PBUF_RING of the group",
+    "taken": "REGISTER_PBUF_RING of a new ring in its place",
+}
 
 
 class Model:
@@ -106,6 +121,14 @@ class Model:
         assert group is not None
         return Outcome(res=0, head=group.head)
 
+    def say(self, call: BufReg | BufStatus) -> Outcome:
+        """Whichever of the three it is."""
+        if isinstance(call, BufStatus):
+            return self.pbuf_status(call)
+        if call.op == c.IORING_UNREGISTER_PBUF_RING:
+            return self.unregister_pbuf_ring(call)
+        return self.register_pbuf_ring(call)
+
     def provide_buffers(self, *, bgid: int, count: int) -> int:
         """A well-formed IORING_OP_PROVIDE_BUFFERS: its result."""
         group = self.state.find(bgid)
@@ -135,7 +158,7 @@ class Model:
 
     def survey(self, bgid: int) -> Survey:
         """What Subject.survey() must find."""
-        seen = self.pbuf_status(status(bgid=bgid)) if "pbuf_status" in self.traits else None
+        seen = self.pbuf_status(status(bgid=bgid))
         removed = self.remove_buffers(bgid=bgid, count=100)
         unregistered = self.unregister_pbuf_ring(unregistration(bgid=bgid)).res
         taken = self.register_pbuf_ring(registration(bgid=bgid)).res

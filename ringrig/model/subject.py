@@ -81,6 +81,12 @@ class Subject:
         head = ctypes.c_uint32.from_address(at + 4).value if res == 0 else None
         return Outcome(res=res, head=head, call=describe(call))
 
+    def say(self, call: BufReg | BufStatus) -> Outcome:
+        """Whichever of the three it is."""
+        if isinstance(call, BufStatus):
+            return self.pbuf_status(call)
+        return Outcome(res=self._say(call, self._reg(call))[0], call=describe(call))
+
     def provide_buffers(self, *, bgid: int, count: int) -> int:
         """A well-formed PROVIDE_BUFFERS of 64-byte buffers, bids from 0: its result."""
         return legacy_ops.legacy(self.ring, bgid=bgid, addr=self.arena.anon(64 * count), count=count)
@@ -89,10 +95,10 @@ class Subject:
         """REMOVE_BUFFERS: its result."""
         return legacy_ops.remove_legacy(self.ring, bgid=bgid, count=count)
 
-    def survey(self, bgid: int, *, with_status: bool = True) -> Survey:
+    def survey(self, bgid: int) -> Survey:
         """Looks at a group from all sides; what was there is gone afterwards, a fresh ring is left."""
         return Survey(
-            status=self.pbuf_status(status(bgid=bgid)) if with_status else None,
+            status=self.pbuf_status(status(bgid=bgid)),
             removed=self.remove_buffers(bgid=bgid, count=100),
             unregistered=self.unregister_pbuf_ring(unregistration(bgid=bgid)).res,
             taken=self.register_pbuf_ring(registration(bgid=bgid)).res,

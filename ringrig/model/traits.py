@@ -1,7 +1,7 @@
 """Traits: independent, named facts about what a kernel's provided buffers do, and where each came from.
 
-A version number is no trait: stable kernels and distributions mix them. Which kernel must have which is pinned
-by the profiles (profiles/*.toml); experiments.py finds out which of them a kernel has.
+A version number is no trait: stable kernels and distributions mix them. Which kernel must have which is
+pinned by the profiles (profiles/*.toml); experiments.py finds out which a kernel has.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def vmapped_rings() -> int:
 def settled(measure: Callable[[], int], wanted: int, *, seconds: float = 3.0) -> int:
     """The last value measured: `wanted` as soon as seen, else what it is after `seconds`.
 
-    A counter gives no event to wait for, and a ring's end is asynchronous (io_ring_exit_work()), hence polling.
+    A counter gives no event to wait for, and a ring ends asynchronously (io_ring_exit_work()): hence polling.
     """
     deadline = time.monotonic() + seconds
     pause = 0.0005
