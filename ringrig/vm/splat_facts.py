@@ -115,7 +115,7 @@ def frames_of(kind: str, bodies: Sequence[str]) -> tuple[str, ...]:
 
 
 def _runs(bodies: Sequence[str]) -> Iterator[tuple[bool, list[str]]]:
-    """Each unbroken run of frames, and whether it had a heading; what the unwinder guesses ("? ") is left out."""
+    """Each unbroken run of frames, and if it had a heading; what the unwinder guesses ("? ") is left out."""
     run: list[str] = []
     traced = pointed = False
     for body in bodies:
