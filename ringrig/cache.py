@@ -72,10 +72,11 @@ def writing(what: str) -> Iterator[None]:
 
 def need_space(what: str, size: int) -> None:
     """Raises NoSpace unless the cache's file system has `size` bytes and a little more free."""
+    size += 64 << 20
     with writing("the cache folder"):
         folder().mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder()).free
-    if free < size + (64 << 20):
+    if free < size:
         raise NoSpace(
             f"{what} needs {size >> 20} MB in {folder()}, and {free >> 20} MB are free there.",
             next_step="free some space (`rig cache clear`), or name another cache folder with XDG_CACHE_HOME",
@@ -92,13 +93,13 @@ def entry(kind: str, name: str, *, make: Make, say: Say) -> Path:
     key = f"{kind}/{name}"
     while True:
         lock = _held.get(key) or _open_lock(key)
-        fcntl.flock(lock, fcntl.LOCK_SH)
+        _take(lock, fcntl.LOCK_SH, key, say)
         if place.is_dir():
             _held[key] = lock
             return place
         with contextlib.closing(lock):
             _held.pop(key, None)
-            _wait_exclusive(lock, key, say)
+            _take(lock, fcntl.LOCK_EX, key, say)
             if not place.is_dir():
                 _make(place, make)
         # Closing gave the lock up; if somebody cleared the entry before it is taken again, the loop makes
@@ -124,7 +125,7 @@ def _make(place: Path, make: Make) -> None:
 def locked(key: str, *, say: Say) -> Iterator[None]:
     """Holds the named lock exclusively, for a thing in the cache that changes in place (package lists)."""
     with contextlib.closing(_open_lock(key)) as lock:
-        _wait_exclusive(lock, key, say)
+        _take(lock, fcntl.LOCK_EX, key, say)
         yield
 
 
@@ -179,12 +180,12 @@ def _open_lock(key: str) -> TextIO:
         return (place / f"{safe_name(key)}.lock").open("a")
 
 
-def _wait_exclusive(lock: TextIO, key: str, say: Say) -> None:
+def _take(lock: TextIO, mode: int, key: str, say: Say) -> None:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, mode | fcntl.LOCK_NB)
     except BlockingIOError:
         say(f"another rig is busy with {key}; waiting for it")
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, mode)
 
 
 def _measured(kind: str, place: Path) -> Entry:

@@ -41,7 +41,7 @@ def main(*, root: Path) -> int:
         print(f"{_MARKS[fact.grade]}  {fact.name:15}  {fact.what}{follows}")
     lacks = [fact.name for fact in found if fact.grade == "lack"]
     if lacks:
-        print(f"\nmissing for guests: {', '.join(lacks)}; `./rig run` installs what it can")
+        print(f"\nguests cannot run here for want of: {', '.join(lacks)}")
         return HostLacks.exit_code
     print("\nguests can run here")
     return 0
