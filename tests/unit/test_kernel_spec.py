@@ -32,7 +32,10 @@ def test_a_board_is_user_host_and_port(spec, user, host, port):
     assert board(spec) == Board(spec=spec, label=board(spec).label, user=user, host=host, port=port)
 
 
-@pytest.mark.parametrize(XX)
+@pytest.mark.parametrize(
+    "spec",
+    ["ssh:", "ssh:-oProxyCommand=x", "ssh:a b", "ssh:host:0", "ssh:host:65536", "ssh:a;b"],
+)
 def test_a_board_that_could_be_taken_for_an_option_or_a_command_is_refused(spec):
     """Names from specs never reach a shell or an option parser."""
     with pytest.raises(BadSpec):
@@ -50,9 +53,16 @@ def test_debian_specs_name_a_series(spec, series):
 
 @pytest.mark.parametrize(
     ("spec", "hint"),
-    [("6.12", "debian:6.12"), ("v6.12.3", "debian:6.12"), ("debian:6.12.3", "debian:6.12"),
-     ("root@box", "ssh:root@box"), ("localhost", "host?"), ("images/bzImage", "check the path"), ("nonsense", "debian:X.Y")],
-)  # fmt: skip
+    [
+        ("6.12", "debian:6.12"),
+        ("v6.12.3", "debian:6.12"),
+        ("debian:6.12.3", "debian:6.12"),
+        ("root@box", "ssh:root@box"),
+        ("localhost", "host?"),
+        ("images/bzImage", "check the path"),
+        ("nonsense", "debian:X.Y"),
+    ],
+)
 def test_a_spec_of_no_known_form_gets_the_nearest_one(spec, hint):
     """The next step names what was probably meant."""
     with pytest.raises(BadSpec) as caught:

@@ -27,8 +27,8 @@ install) [ -z "${BROKEN_APT-}" ] || { echo "E: $BROKEN_APT"; exit 100; } ;;
 esac
 """
 TOOLS = [
-    "cat", "cp", "cut", "dirname", "env", "flock", "grep", "head", "id", "mkdir", "mktemp", "readlink", "rm", "sed",
-    "sh", "sha256sum", "sleep", "tail",
+    "cat", "cp", "cut", "dirname", "env", "flock", "grep", "head", "id", "mkdir", "mktemp", "readlink",
+    "rm", "sed", "sh", "sha256sum", "sleep", "tail",
 ]  # fmt: skip
 
 
