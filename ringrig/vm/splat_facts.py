@@ -91,15 +91,16 @@ _BETWEEN = re.compile(
     r"|Call [Tt]race:|lr : |sp : |x\d+ *: |pstate: "
 )
 _SUFFIX = re.compile(r"\.(?:isra|constprop|part|cold|llvm)\b.*")
-_OWN_THREAD = "rcu_gp_kthread"
+# Traces that a report shows of tasks which are not to blame: RCU's own thread, a CPU that had nothing to do.
+_BYSTANDER = re.compile(r"rcu_gp_kthread$|pv_native_safe_halt$|native_safe_halt$|default_idle$")
 
 
 def frames_of(kind: str, bodies: Sequence[str]) -> tuple[str, ...]:
     """The first five telling functions of the report's own trace, innermost first.
 
-    A lockdep report's own trace is its last; elsewhere it is the first under "Call Trace:" that is not RCU's
-    own thread or, without one (KCSAN, KFENCE, kmemleak, ref_tracker), the first run of frames. An instruction
-    pointer in the kernel stands on top.
+    A lockdep report's own trace is its last; elsewhere it is the first under "Call Trace:" that is not a
+    bystander's or, without one (KCSAN, KFENCE, kmemleak, ref_tracker), the first run of frames. An
+    instruction pointer in the kernel stands on top.
     """
     start = 0
     if kind == "lockdep":
@@ -107,11 +108,9 @@ def frames_of(kind: str, bodies: Sequence[str]) -> tuple[str, ...]:
     runs = list(_runs(bodies[start:]))
     if any(traced for traced, _ in runs):
         runs = runs[next(at for at, (traced, _) in enumerate(runs) if traced) :]
-    for _, run in runs:
-        telling = [name for name in run if not MACHINERY.match(name)]
-        if telling and _OWN_THREAD not in run:
-            return tuple(telling[:_MOST_FRAMES])
-    return ()
+    telling = [kept for _, run in runs if (kept := [name for name in run if not MACHINERY.match(name)])]
+    to_blame = (run for run in telling if not any(map(_BYSTANDER.match, run)))
+    return tuple(next(to_blame, telling[0] if telling else [])[:_MOST_FRAMES])
 
 
 def _runs(bodies: Sequence[str]) -> Iterator[tuple[bool, list[str]]]:

@@ -67,7 +67,11 @@ CUT_HERE = re.compile(r"-{6,}\[ cut here \]-{6,}")
 RULER = re.compile(r"={20,}$")
 END_TRACE = re.compile(r"---\[ end trace\b")
 TRACE = re.compile(r"(?:Call [Tt]race:|stack backtrace:)")
-PRELUDE = re.compile(r"={20,}$|kernel tried to execute NX|unable to execute userspace code")
+# Said just before the headline, and part of the report.
+PRELUDE = re.compile(
+    r"={20,}$|kernel tried to execute NX|unable to execute userspace code|sysrq: Trigger a crash"
+    r"|Uhhuh\. NMI received"
+)
 BOOT = re.compile(r"Linux version \d")
 
 
@@ -151,7 +155,7 @@ _MACHINERY = (
     r"trigger_\w+|dump_cpu_task|sched_show_task|check_panic_on_warn|stack_trace_save|save_stack\w*|arch_stack_walk",
     # traps
     r"_*(?:exc|asm|sysvec)_\w+|__?die\w*|oops_\w+|page_fault_oops|do_user_addr_fault|do_(?:error_)?trap|bad_area\w*",
-    r"nmi_\w+|watchdog_\w+|update_process_times|tick_\w+|_*hrtimer_\w+|usercopy_abort",
+    r"nmi_\w+|unknown_nmi_error|end_repeat_nmi|watchdog_\w+|update_process_times|tick_\w+|_*hrtimer_\w+|usercopy_abort",
     # sanitizers and debugging aids
     r"_*k?asan_\w+|_*(?:kcsan|tsan|ubsan)_\w+|check_region_inline|kfence_\w+|refcount_warn_saturate",
     r"__list_(?:add|del)\w*_valid\w*|debug_print_object|bad_page|object_err|_*slab_(?:err|bug|fix)|__slab_free",
