@@ -24,7 +24,7 @@ from ringrig.model.spoil import ABSENT, LEGACY, RING, Spoil
 from ringrig.model.subject import Subject
 from ringrig.model.traits import TRAITS
 from ringrig.uring import consts as c
-from ringrig.uring.counters import pinned_pages, settled
+from ringrig.uring.counters import Disturbed, PinWatch
 from ringrig.uring.group import Group, Pipe
 from ringrig.uring.memory import Arena, Unavailable
 from ringrig.uring.probe import probe
@@ -104,6 +104,8 @@ def pytest_runtest_call() -> Generator[None, object, object]:
         return (yield)
     except Unavailable as error:
         pytest.skip(f"needs memory this machine lacks: {error}")
+    except Disturbed as error:
+        pytest.skip(f"needs quiet counters: {error}")
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
@@ -200,31 +202,10 @@ def pipe(ring: Subject) -> Pipe:
     return Pipe(ring.arena)
 
 
-class PinWatch:
-    """How many pages an action leaves pinned, on the whole kernel."""
-
-    def after(self, action: Callable[[], object], *, wanted: int) -> int:
-        """The pages that `action` left pinned, `wanted` if it is seen within the time.
-
-        On a shared kernel others pin pages too, so a wrong number counts only if it comes three times alike;
-        numbers that differ skip the case.
-        """
-        seen = []
-        for _ in range(3 if facts()["shared"] else 1):
-            before = pinned_pages()
-            action()
-            seen.append(settled(pinned_pages, before + wanted) - before)
-            if seen[-1] == wanted:
-                return wanted
-        if len(set(seen)) > 1:
-            pytest.skip(f"needs quiet pin counters: others moved them, three tries gave {seen}")
-        return seen[0]
-
-
 @pytest.fixture
 def pins() -> PinWatch:
     """Watches nr_foll_pin_acquired and _released of /proc/vmstat; the case says needs("pin_counters")."""
-    return PinWatch()
+    return PinWatch(shared=bool(facts()["shared"]))
 
 
 @pytest.fixture

@@ -44,7 +44,6 @@ def _spoil(name: str, *axes: str, flags: int = 0, group: str = "", **changes: An
 
 _COMMON = (
     _spoil("closed_fd", "fd", fd=Fd.CLOSED),
-    _spoil("fd_of_a_pipe", "fd", fd=Fd.NOT_A_RING),
     Spoil(name="wrong_thread", axes=frozenset({"thread"}), changes={"other_thread": True}, bound=True),
     Spoil(name="restricted", axes=frozenset({"restriction", "sqe"}), restricted=True),
     _spoil("two_args", "nr_args", nr_args=2),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 _VMSTAT = Path("/proc/vmstat")
@@ -31,6 +32,10 @@ def vmapped_rings() -> int:
     return sum(any(name in line for name in callers) for line in _VMALLOC.read_text().splitlines())
 
 
+class Disturbed(RuntimeError):
+    """Others moved the counters too much to tell."""
+
+
 def settled(measure: Callable[[], int], wanted: int, *, seconds: float = 3.0) -> int:
     """The last value measured: `wanted` as soon as seen, else what it is after `seconds`.
 
@@ -42,3 +47,29 @@ def settled(measure: Callable[[], int], wanted: int, *, seconds: float = 3.0) ->
         time.sleep(pause)
         pause = min(2 * pause, 0.05)
     return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinWatch:
+    """Counts the pages an action leaves pinned on the whole kernel.
+
+    The rings of earlier cases end asynchronously and others may pin pages, so a wrong number is tried again.
+    """
+
+    shared: bool
+
+    def after(self, action: Callable[[], object], *, wanted: int) -> int:
+        """The pages `action` left pinned: `wanted` if that is seen in one of three tries.
+
+        Disturbed where the tries differ on a shared kernel: then nothing can be said.
+        """
+        seen = []
+        for _ in range(3):
+            before = settled(pinned_pages, 0, seconds=0.3)
+            action()
+            seen.append(settled(pinned_pages, before + wanted, seconds=2) - before)
+            if seen[-1] == wanted:
+                return wanted
+        if self.shared and len(set(seen)) > 1:
+            raise Disturbed(f"three tries left {seen} pages pinned, {wanted} were expected")
+        return seen[-1]

@@ -122,10 +122,9 @@ class Group:
         batch = min(count, self.ring.params.sq_entries)
         found: list[Cqe] = []
         for _ in range(count // batch):
-            self.queue_read(length=length)
-            for _ in range(batch - 1):
+            for _ in range(batch):
                 self.queue_read(length=length)
-            found += self.ring.complete(batch)
+            found += self.ring.complete(batch, timeout=60)
         return found
 
 

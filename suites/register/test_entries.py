@@ -1,0 +1,85 @@
+"""ring_entries: every power of two below 65536, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from ringrig.model.calls import kernel_registration, registration
+from ringrig.model.spec import Model
+from ringrig.model.subject import Subject
+from ringrig.uring.counters import PinWatch
+
+COUNTS = {
+    "zero": 0,
+    "one": 1,
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "seven": 7,
+    "one_page_less_one": 255,
+    "one_page": 256,
+    "one_page_and_one": 257,
+    "two_pages": 512,
+    "a_page_of_bytes": 4096,
+    "most_less_one": 32767,
+    "most": 32768,
+    "most_and_one": 32769,
+    "u16_max": 65535,
+    "u16_max_and_one": 65536,
+    "u16_max_and_two": 65537,
+    "twice_u16": 131072,
+    "s32_min": 1 << 31,
+    "s32_min_and_one": (1 << 31) + 1,
+    "u32_max": (1 << 32) - 1,
+}
+
+
+@pytest.mark.parametrize("entries", COUNTS.values(), ids=COUNTS)
+def test_entries_of_a_user_ring(ring: Subject, model: Model, entries: int) -> None:
+    """A ring of so many entries in enough memory: a power of two below 65536 is taken, others are -EINVAL.
+
+    65536 could not tell a full ring from an empty one with u16 indices; io_register_pbuf_ring().
+    """
+    call = registration(entries=entries)
+
+    assert ring.register_pbuf_ring(call) == model.register_pbuf_ring(call)
+    assert ring.survey(7) == model.survey(7)
+
+
+@pytest.mark.parametrize("entries", COUNTS.values(), ids=COUNTS)
+def test_entries_of_a_kernel_ring(ring: Subject, model: Model, entries: int) -> None:
+    """The same for a ring the kernel allocates (before 6.4 the flag is reserved: -EINVAL throughout).
+
+    io_register_pbuf_ring(); c56e022c0a27
+    """
+    call = kernel_registration(entries=entries)
+
+    assert ring.register_pbuf_ring(call) == model.register_pbuf_ring(call)
+    assert ring.survey(7) == model.survey(7)
+
+
+PINNED = {
+    "one": (1, 1),
+    "one_page": (256, 1),
+    "two_pages": (512, 2),
+    "four_pages": (1024, 4),
+    "most": (32768, 128),
+}
+
+
+@pytest.mark.needs("pin_counters")
+@pytest.mark.parametrize("entries, pages", PINNED.values(), ids=PINNED)
+def test_a_user_ring_pins_its_pages(
+    make_ring: Callable[..., Subject], pins: PinWatch, entries: int, pages: int
+) -> None:
+    """16 bytes an entry, rounded up to pages: so many are pinned, neither more nor fewer.
+
+    io_pin_pages() through io_register_pbuf_ring(); the first posting pinned a page more (struct_size).
+    """
+
+    def register() -> None:
+        assert make_ring().register_pbuf_ring(registration(entries=entries)).res == 0
+
+    assert pins.after(register, wanted=pages) == pages
