@@ -41,7 +41,7 @@ def test_each_reserved_word_must_be_zero(registered: Subject, model: Model, word
 
 @pytest.mark.parametrize("bit", range(16), ids=lambda bit: f"bit{bit}")
 def test_each_flag_must_be_zero(registered: Subject, model: Model, bit: int) -> None:
-    """One flag set, those of registration included: -EINVAL, and the group stays. io_unregister_pbuf_ring()"""
+    """One flag set, also one of registration's: -EINVAL, the group stays. io_unregister_pbuf_ring()"""
     call = unregistration(flags=1 << bit)
 
     assert registered.unregister_pbuf_ring(call) == model.unregister_pbuf_ring(call)
@@ -61,7 +61,9 @@ def test_min_left_is_ignored_where_it_exists(registered: Subject, model: Model, 
 
 
 @pytest.mark.parametrize("changes", IGNORED.values(), ids=IGNORED)
-def test_address_and_entries_are_ignored(registered: Subject, model: Model, changes: dict[str, Any]) -> None:
+def test_address_and_entries_are_ignored(
+    registered: Subject, model: Model, changes: dict[str, Any]
+) -> None:
     """The group id alone names the ring: whatever stands in ring_addr and ring_entries, it goes.
 
     io_unregister_pbuf_ring()
