@@ -96,6 +96,8 @@ def entry(kind: str, name: str, *, make: Make, say: Say) -> Path:
         _take(lock, fcntl.LOCK_SH, key, say)
         if place.is_dir():
             _held[key] = lock
+            with contextlib.suppress(OSError):
+                os.utime(place)
             return place
         with contextlib.closing(lock):
             _held.pop(key, None)
@@ -130,7 +132,7 @@ def locked(key: str, *, say: Say) -> Iterator[None]:
 
 
 def prune(kind: str, *, keep: int) -> None:
-    """Removes the oldest entries of a kind that nobody uses, until `keep` are left."""
+    """Keeps the `keep` entries of a kind that were used last, and those in use now; removes the others."""
     places = sorted((folder() / kind).glob("[!.]*"), key=lambda place: place.stat().st_mtime, reverse=True)
     for place in places[keep:]:
         clear(_measured(kind, place))

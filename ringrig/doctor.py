@@ -155,7 +155,7 @@ def _size() -> Fact:
     free = int(memory[1]) * 1024 / _GIB if memory else 0.0
     guests = max(1, min(cores, int(free / 1.5)))
     grade = "ok" if free >= 1.5 else "note"
-    follows = f"-n {guests} is the most guests at once that make sense; each takes 1 GiB and a core"
+    follows = f"-n {guests} is the most guests at once that make sense; each takes 1 GiB"
     return Fact(
         grade=grade, name="size", what=f"{cores} cores, {free:.1f} GiB of memory free", follows=follows
     )
@@ -248,11 +248,9 @@ def _kernel_log() -> Fact:
 
 
 def _kernels() -> Fact:
-    found = [path.parent for path in sorted((cache.folder() / "kernels").glob("[!.]*/package"))]
-    names = [f"debian:{' '.join((path / 'package').read_text().split()[2::-1][:2])}" for path in found]
-    return Fact(
-        grade="ok", name="kernels", what=f"in the cache: {', '.join(names)}" if names else "none in the cache"
-    )
+    facts = [path.read_text().split() for path in sorted((cache.folder() / "kernels").glob("[!.]*/package"))]
+    names = ", ".join(f"debian:{series} ({version})" for _, version, series, _ in facts)
+    return Fact(grade="ok", name="kernels", what=f"in the cache: {names}" if names else "none in the cache")
 
 
 def _first_line(command: list[str]) -> str:

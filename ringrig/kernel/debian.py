@@ -26,6 +26,7 @@ _IMAGE = re.compile(
 )
 _KIND = "kernels"
 _FACTS = "package"
+_KEPT = 10
 _RELEASES = ("bookworm", "trixie", "forky", "duke")
 
 
@@ -79,7 +80,7 @@ def _views(say: Say, complaints: list[str]) -> Iterator[Apt]:
         return
     mirror = archive.configured()
     if mirror is None:
-        complaints.append("no configured Debian mirror was found in this machine's apt sources")
+        complaints.append("this machine's apt sources name no Debian mirror")
         return
     codename = archive.release()
     place = _RELEASES.index(codename) if codename in _RELEASES else 0
@@ -124,7 +125,9 @@ def _fetched(candidate: Candidate, *, say: Say) -> Image:
     def make(folder: Path) -> None:
         _unpack(candidate, folder, say=say)
 
-    return _image(cache.entry(_KIND, f"{package.name}_{package.version}", make=make, say=say))
+    root = cache.entry(_KIND, f"{package.name}_{package.version}", make=make, say=say)
+    cache.prune(_KIND, keep=_KEPT)
+    return _image(root)
 
 
 def _image(root: Path) -> Image:
