@@ -61,9 +61,7 @@ def test_min_left_is_ignored_where_it_exists(registered: Subject, model: Model, 
 
 
 @pytest.mark.parametrize("changes", IGNORED.values(), ids=IGNORED)
-def test_address_and_entries_are_ignored(
-    registered: Subject, model: Model, changes: dict[str, Any]
-) -> None:
+def test_address_and_entries_are_ignored(registered: Subject, model: Model, changes: dict[str, Any]) -> None:
     """The group id alone names the ring: whatever stands in ring_addr and ring_entries, it goes.
 
     io_unregister_pbuf_ring()

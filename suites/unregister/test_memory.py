@@ -124,5 +124,5 @@ def test_kernel_mapping_of_user_memory_goes(make_ring: Callable[..., Subject], l
     else:
         subject.ring.close()
 
-    left = settled(vmapped_rings, before) - before
+    left = settled(vmapped_rings, before, seconds=1.0) - before
     assert left <= 0, f"{left} vmalloc areas of buffer rings are left of 16"
