@@ -81,7 +81,7 @@ def _candidates(title: str, bodies: Sequence[str]) -> Iterator[tuple[str, tuple[
 
 
 _FRAME = re.compile(
-    r"(?:kmemleak: )?\s*(?:\[<[0-9a-f]+>\] )?(\? )?\s*([A-Za-z_][\w.$]*)\+0x[0-9a-f]+/0x[0-9a-f]+"
+    r"(?:kmemleak: )?\s*(?:\[<[0-9a-f]+>\] )?(\? )?\s*([A-Za-z_][\w.$]*)\+(0x0/)?0x[0-9a-f]+"
 )
 _KERNEL_IP = re.compile(r"(?:RIP: [0-9a-f]{4}:|pc : )([A-Za-z_][\w.$]*)\+0x")
 _TRACE = re.compile(r"Call [Tt]race:")
@@ -123,7 +123,8 @@ def _runs(bodies: Sequence[str]) -> Iterator[tuple[bool, list[str]]]:
             run, traced, pointed = [_plain(match[1])], False, True
         elif match := _FRAME.match(body):
             name = _plain(match[2])
-            if not match[1] and not (pointed and run == [name]):
+            # A return address at a first byte belongs to the function before, whose call does not return.
+            if not (match[1] or match[3] or (pointed and run == [name])):
                 run.append(name)
             pointed = False
         elif _BETWEEN.match(body):

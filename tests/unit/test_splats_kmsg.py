@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ringrig.vm.kmsg import KmsgRecord, kernel_text, log_lines, parse_kmsg
 from ringrig.vm.splats import find_splats
 
@@ -87,3 +89,17 @@ def test_levels_without_stamps() -> None:
     (line,) = log_lines("<4>body\n<30>daemon")
 
     assert (line.body, line.stamp, line.at) == ("body", None, 0)
+
+
+def test_a_real_device_tells_programs_from_the_kernel() -> None:
+    """Even `<4>` written to /dev/kmsg comes back with facility 1 (devkmsg_write()): one splat, not three."""
+    raw = (Path(__file__).parents[1] / "data/splats/debian-6.12-warn.kmsg").read_text()
+
+    records = parse_kmsg(raw)
+    rendered = kernel_text(records)
+    (splat,) = find_splats(rendered.text)
+
+    begin, end = (next(r.seq for r in records if f"{word} a case" in r.text) for word in ("begin", "end"))
+    assert begin < rendered.seqs[splat.line] < end
+    assert (splat.kind, splat.frames[0], splat.comm) == ("warning", "say_warn", "sh")
+    assert sum(record.facility == 1 for record in records if record.seq >= begin) == 4
