@@ -80,9 +80,7 @@ def _candidates(title: str, bodies: Sequence[str]) -> Iterator[tuple[str, tuple[
             yield body, _IN_BODY
 
 
-_FRAME = re.compile(
-    r"(?:kmemleak: )?\s*(?:\[<[0-9a-f]+>\] )?(\? )?\s*([A-Za-z_][\w.$]*)\+(0x0/)?0x[0-9a-f]+"
-)
+_FRAME = re.compile(r"(?:kmemleak: )?\s*(?:\[<[0-9a-f]+>\] )?(\? )?\s*([A-Za-z_][\w.$]*)\+(0x0/)?0x[0-9a-f]+")
 _KERNEL_IP = re.compile(r"(?:RIP: [0-9a-f]{4}:|pc : )([A-Za-z_][\w.$]*)\+0x")
 _TRACE = re.compile(r"Call [Tt]race:")
 # What may stand between an instruction pointer, its trace and the parts of that trace.

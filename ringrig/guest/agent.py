@@ -1,0 +1,259 @@
+"""The agent: a pytest session inside the guest that runs the cases the host names, each in a forked child.
+
+Whatever a case leaves behind (descriptors, rings, mappings, limits, threads) dies with its child; the agent stays clean.
+Started as `python -m ringrig.guest.agent` with the wire on its standard input and output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import gc
+import json
+import os
+import platform
+import select
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from _pytest.runner import collect_one_node, runtestprotocol
+
+from ringrig.guest.watch import Watch, portrait
+from ringrig.guest.wire import Closed, Message, Wire
+
+_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
+_libc = ctypes.CDLL(None, use_errno=True)
+_PLUGINS_OFF = ("cacheprovider", "junitxml", "pastebin", "stepwise", "doctest", "unittest", "faulthandler", "setuponly",
+                "setupplan", "logging", "legacypath")  # fmt: skip
+_REAP_SECONDS = 3.0
+"""How long a killed child may take to die at native speed before it counts as unkillable."""
+
+
+class Agent:
+    """Serves one host until it hangs up."""
+
+    def __init__(self, wire: Wire, hello: Message) -> None:
+        self._wire = wire
+        self._slowness = float(hello["slowness"])
+        self._lock = _kernel_lock() if hello["shared"] else None
+        self._watch = Watch(marks=not hello["shared"])
+        self._items: dict[str, pytest.Item] = {}
+        self._files: dict[str, str] = {}
+        self._nodes: dict[pytest.Collector | None, list[pytest.Item | pytest.Collector]] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self) -> bool:
+        return True  # cases are collected file by file, when the host first names one
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self._session = session
+        self._wire.send(
+            {"op": "ready", "release": platform.release(), "version": platform.version(), "python": sys.version.split()[0],
+             "notes": _notes(), "io_uring": _refusal(), "taint": self._watch.taint(), "blind": self._watch.blind, "pid": os.getpid()}
+        )  # fmt: skip
+        # A host that hangs up has no more use for this agent: that is its end, not an error.
+        with contextlib.suppress(Closed):
+            while (message := self._wire.receive()) is not None and message["op"] != "quit":
+                if message["op"] == "run":
+                    self._run(message["id"], message["nodeid"])
+                elif message["op"] == "settle":
+                    time.sleep(message["seconds"])
+                    self._wire.send({"op": "settled", "log": self._watch.log(), "taint": self._watch.taint()})
+        return True
+
+    def _run(self, number: int, nodeid: str) -> None:
+        item = self._find(nodeid)
+        if isinstance(item, str):
+            self._wire.send({"op": "done", "id": number, "lost": item})
+            return
+        if self._lock is not None:
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        before = self._watch.log()  # what came after the case before this one ended
+        pins = self._watch.pins()
+        self._watch.mark(f"begin {number} {nodeid}")
+        began = time.clock_gettime(time.CLOCK_MONOTONIC)
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        pid = os.fork()
+        if pid == 0:
+            self._case(item, number, write_end)
+        os.close(write_end)
+        answer, stacks = self._await(pid, read_end, number)
+        os.close(read_end)
+        reaped, status = _reap(pid, seconds=_REAP_SECONDS * self._slowness)
+        left = self._watch.pins_back(pins, seconds=1.0 * self._slowness) if reaped else 0
+        ended = time.clock_gettime(time.CLOCK_MONOTONIC)
+        self._watch.mark(f"end {number} {nodeid}")
+        done: Message = {
+            "op": "done", "id": number, "pid": pid, "began": began, "ended": ended, "status": status, "reaped": reaped,
+            "reports": json.loads(answer) if answer else None, "stacks": stacks, "log": [*before, *self._watch.log()],
+            "taint": self._watch.taint(), "pins_left": left, "blind": self._watch.blind,
+        }  # fmt: skip
+        if self._lock is not None:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+        self._wire.send(done)
+
+    def _case(self, item: pytest.Item, number: int, write_end: int) -> None:
+        """In the child: run the case with its whole set-up and tear-down, write its reports, leave."""
+        code = 1
+        try:
+            os.setsid()
+            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            _libc.prctl(_PR_SET_NAME, f"case-{number}".encode())
+            os.close(self._wire.read_fd)
+            os.close(self._wire.write_fd)
+            config = item.config
+            reports = runtestprotocol(item, log=False, nextitem=None)
+            out = [
+                config.hook.pytest_report_to_serializable(config=config, report=report) for report in reports
+            ]
+            data = json.dumps(out, default=str).encode()
+            while data:
+                data = data[os.write(write_end, data) :]
+            code = 0
+        finally:
+            os._exit(code)
+
+    def _await(self, pid: int, read_end: int, number: int) -> tuple[bytes, str]:
+        """The child's answer; its portrait too when the host wants an end made of it. Closed: the host is gone."""
+        answer, stacks = b"", ""
+        exited = os.pidfd_open(pid)
+        watched = [exited, read_end, self._wire.read_fd]
+        try:
+            while True:
+                ready = [] if self._wire.pending() else select.select(watched, [], [])[0]
+                if read_end in ready:
+                    data = os.read(read_end, 1 << 16)
+                    answer += data
+                    if not data:
+                        watched.remove(read_end)
+                elif exited in ready:
+                    return answer, stacks
+                if self._wire.pending() or self._wire.read_fd in ready:
+                    message = self._wire.receive()
+                    if message is not None and message["op"] == "abort" and message["id"] == number:
+                        stacks = portrait(pid)
+                        os.killpg(pid, signal.SIGKILL)
+                        return answer, stacks
+        except (Closed, ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            raise
+        finally:
+            os.close(exited)
+
+    def _find(self, nodeid: str) -> pytest.Item | str:
+        """The item of a node id, or why there is none in this guest."""
+        path = nodeid.split("::", 1)[0]
+        if path not in self._files:
+            self._files[path] = ""
+            self._collect(self._session.config.rootpath / path)
+        return self._items.get(nodeid) or self._files[path] or f"{nodeid} was not collected in the guest"
+
+    def _collect(self, path: Path) -> None:
+        """Collect one file. Directory nodes are kept: pytest ties a conftest's fixtures to the node it first met."""
+        if not self._nodes:
+            self._nodes[None] = list(self._session.perform_collect(genitems=False))
+        children: list[pytest.Item | pytest.Collector] = self._nodes[None]
+        while node := next((n for n in children if n.path == path or n.path in path.parents), None):
+            if node.path == path and isinstance(node, pytest.File):
+                items = list(self._session.genitems(node))
+                self._session.config.hook.pytest_collection_modifyitems(
+                    session=self._session, config=self._session.config, items=items
+                )
+                self._items |= {item.nodeid: item for item in items}
+                break
+            assert isinstance(node, pytest.Collector)
+            if node not in self._nodes:
+                self._nodes[node] = list(collect_one_node(node).result or [])
+            children = self._nodes[node]
+        gc.collect()
+        gc.freeze()  # what a forked child does not write, it need not copy
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self._files[report.nodeid] = report.longreprtext
+
+
+def _reap(pid: int, *, seconds: float) -> tuple[bool, int]:
+    """Collect the child and everything it left running; (all are gone, the child's wait status)."""
+    status, limit, pause = 0, time.monotonic() + seconds, 0.0005
+    while time.monotonic() < limit:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+        try:
+            gone, code = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return True, status
+        if gone == pid:
+            status = code
+        elif gone == 0:
+            for orphan in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(orphan), signal.SIGKILL)
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)
+    return False, status
+
+
+def _kernel_lock() -> int:
+    """A lock that all rigs on this kernel share: oracles that watch the whole kernel need it to themselves, case by case."""
+    path = Path(tempfile.gettempdir(), f"ringrig-{os.getuid()}.lock")
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def _notes() -> str | None:
+    """The kernel's own ELF notes in hex: its GNU build-id is among them (kernel/ksysfs.c, notes_read)."""
+    try:
+        return Path("/sys/kernel/notes").read_bytes().hex()
+    except OSError:
+        return None
+
+
+def _refusal() -> str:
+    """Why io_uring cannot be used here at all; empty when it can (io_uring_setup in io_uring/io_uring.c)."""
+    fd = _libc.syscall(425, 1, ctypes.create_string_buffer(120))
+    if fd >= 0:
+        os.close(fd)
+        return ""
+    why = os.strerror(ctypes.get_errno())
+    switch = Path("/proc/sys/kernel/io_uring_disabled")
+    return f"{why}, kernel.io_uring_disabled={switch.read_text().strip()}" if switch.exists() else why
+
+
+def main() -> int:
+    wire = Wire(os.dup(0), os.dup(1))
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    os.setpgid(0, 0) if os.getpgid(0) != os.getpid() else None
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        hello = wire.receive()
+        assert hello is not None
+        os.environ["RINGRIG_FACTS"] = json.dumps(hello["facts"])
+        os.chdir(hello["suite"])
+        options = [
+            f"--rootdir={hello['suite']}",
+            *(f"-pno:{name}" for name in _PLUGINS_OFF),
+            *hello["options"],
+        ]
+        code = pytest.main(["-c", hello["ini"], *options], plugins=[Agent(wire, hello)])
+        if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            wire.send({"op": "failed", "why": f"pytest in the guest ended with {code!r}"})
+    except Closed:
+        return 1
+    except BaseException as error:
+        with contextlib.suppress(Closed):
+            wire.send({"op": "failed", "why": f"{type(error).__name__}: {error}"})
+        raise
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""The words between host and agent: one JSON object a line, over whatever byte stream there is.
+
+Host to agent: `hello` once, then `run` (a node id) and, when a deadline has passed, `abort`; `settle` (watch the log for
+some seconds); `quit`. Agent to host: `ready`, then one `done` for each `run`, one `settled` for each `settle`; `failed` when
+the agent itself cannot go on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import time
+from typing import Any
+
+Message = dict[str, Any]
+
+
+class Closed(ConnectionError):
+    """The other side is gone."""
+
+
+class Wire:
+    """Messages over two file descriptors, read without ever blocking beyond a limit."""
+
+    def __init__(self, read_fd: int, write_fd: int) -> None:
+        self.read_fd, self.write_fd = read_fd, write_fd
+        self._buffer = b""
+
+    def send(self, message: Message) -> None:
+        """Closed: nobody reads any more."""
+        data = json.dumps(message).encode() + b"\n"
+        try:
+            while data:
+                data = data[os.write(self.write_fd, data) :]
+        except OSError as error:
+            raise Closed(str(error)) from error
+
+    def receive(self, seconds: float | None = None) -> Message | None:
+        """The next message, or None after `seconds` without one. Closed: the stream has ended."""
+        limit = None if seconds is None else time.monotonic() + seconds
+        while b"\n" not in self._buffer:
+            left = None if limit is None else max(0.0, limit - time.monotonic())
+            if not select.select([self.read_fd], [], [], left)[0]:
+                return None
+            data = os.read(self.read_fd, 1 << 16)
+            if not data:
+                raise Closed("end of stream")
+            self._buffer += data
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        message = json.loads(line)
+        assert isinstance(message, dict)
+        return message
+
+    def pending(self) -> bool:
+        """A whole message has arrived already."""
+        return b"\n" in self._buffer

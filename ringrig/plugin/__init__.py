@@ -1,0 +1,46 @@
+"""The pytest side of the rig: with `--kernel`, cases run on that kernel instead of in this process."""
+
+from __future__ import annotations
+
+import pytest
+
+from ringrig.guest.markers import register
+from ringrig.plugin import dispatch, options, prepare, record, verdict
+from ringrig.plugin.progress import Progress
+
+pytest_addoption = options.pytest_addoption
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    register(config)
+    if not config.getoption("kernel"):
+        return
+    if hasattr(config, "workerinput"):
+        config.pluginmanager.register(
+            dispatch.Dispatch(config, prepare.of_worker(config)), "ringrig-dispatch"
+        )
+        return
+    options.check(config)
+    progress = Progress()
+    context = prepare.prepare(config, progress)
+    config.pluginmanager.register(record.Record(config, context), "ringrig-record")
+    config.pluginmanager.register(verdict.Verdict(config, context), "ringrig-verdict")
+    config.pluginmanager.register(prepare.ForWorkers(context), "ringrig-workers")
+    if not config.getoption("numprocesses", None):
+        config.pluginmanager.register(dispatch.Dispatch(config, context), "ringrig-dispatch")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without a kernel a case has nothing to run on; with a shared one those that may crash it are left out."""
+    kernel = config.getoption("kernel")
+    if not kernel:
+        if any(item.nodeid.startswith("suites/") for item in items):
+            raise pytest.UsageError(
+                "cases need a kernel to run on: --kernel host, --kernel debian:6.12, … (or: rig run)"
+            )
+        return
+    if (kernel == "host" or kernel.startswith("ssh:")) and not config.getoption("crashing"):
+        left_out = [item for item in items if item.get_closest_marker("crashes")]
+        if left_out:
+            items[:] = [item for item in items if not item.get_closest_marker("crashes")]
+            config.hook.pytest_deselected(items=left_out)

@@ -1,0 +1,144 @@
+"""Sends each case to its guest and brings its reports back, in whichever process runs cases (a worker, or the only one)."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from ringrig.errors import RigError
+from ringrig.plugin.judge import Trouble
+from ringrig.plugin.keeper import Keeper, Manner, Outcome
+from ringrig.plugin.known_issues import KnownIssues
+from ringrig.plugin.prepare import Context
+from ringrig.vm import shell
+
+
+class Dispatch:
+    """The process's keeper, and what it has to tell the controller at the end (`news`)."""
+
+    def __init__(self, config: pytest.Config, context: Context) -> None:
+        self._config = config
+        self._worker = getattr(config, "workerinput", {}).get("workerid", "guest")
+        get = config.getoption
+        options = (
+            f"--tb={get('tbstyle')}",
+            *(["-l"] if get("showlocals") else []),
+            *(["-vv"] if get("verbose") > 1 else []),
+        )
+        manner = Manner(timeout=get("case_timeout"), fresh=get("fresh_vm"), options=options)
+        self.keeper = Keeper(context.plan, worker=self._worker, manner=manner, say=self._say)
+        self._known = KnownIssues.load(config.rootpath / "suites" / "known-issues.toml", context.plan)
+        self._failed = False
+        self.news: dict[str, Any] = {"uncertain": [], "fatal": None, "blind": {}, "ready": {}, "guests": 0}
+
+    def _say(self, text: str) -> None:
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is not None and not hasattr(self._config, "workerinput"):
+            terminal.ensure_newline()
+        print(f"rig: {text}", file=sys.stderr, flush=True)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        if not self._config.option.collectonly:
+            self.keeper.begin()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool:
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        try:
+            outcome = self.keeper.run(item.nodeid)
+        except RigError as error:
+            self.news["fatal"] = self.news["fatal"] or [error.exit_code, str(error)]
+            item.session.shouldstop = error.what.splitlines()[0]
+            reports = [_report(item.nodeid, item.location, "setup", "failed", error.what.splitlines()[0])]
+        else:
+            reports = self._reports(item, outcome)
+            self._tell(outcome)
+        for report in reports:
+            self._failed |= report.failed
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        try:
+            if self._config.getoption("keep_guest") and self._failed and self.keeper.machine is not None:
+                shell.keep(self.keeper.machine)
+            elif not self.news["fatal"] and (outcome := self.keeper.finish()) is not None:
+                self._tell(outcome)
+        except RigError as error:
+            self.news["fatal"] = [error.exit_code, str(error)]
+        finally:
+            self.keeper.end()
+            self.news |= {"blind": self.keeper.blind, "guests": self.keeper.boots, "ready": self.keeper.ready}
+            if hasattr(self._config, "workeroutput"):
+                self._config.workeroutput["ringrig"] = self.news
+
+    def _reports(self, item: pytest.Item, outcome: Outcome) -> list[pytest.TestReport]:
+        hook = self._config.hook
+        reports = [
+            hook.pytest_report_from_serializable(config=self._config, data=data)
+            for data in outcome.reports or []
+        ]
+        for report in reports:
+            if isinstance(
+                report.longrepr, list
+            ):  # JSON has no tuples, and pytest insists on (path, line, reason)
+                report.longrepr = tuple(report.longrepr)
+        if not reports:
+            reports = [
+                _report(item.nodeid, item.location, when, "passed") for when in ("setup", "call", "teardown")
+            ]
+        for trouble in outcome.troubles:
+            _fail(reports, trouble)
+        self._known.apply(reports)
+        for report in reports:
+            report.user_properties.append(("guest", outcome.guest))
+        return reports
+
+    def _tell(self, outcome: Outcome) -> None:
+        """Report what earlier cases turned out to have done, and what nobody can be blamed for."""
+        for nodeid, trouble in outcome.late:
+            report = _report(
+                nodeid, (nodeid.split("::")[0], 0, nodeid), "teardown", "failed", _text(trouble, late=True)
+            )
+            report.user_properties.append(("guest", outcome.guest))
+            self._log_late(report)
+        for trouble, suspects in outcome.uncertain:
+            self.news["uncertain"].append(
+                {"what": trouble.what, "detail": trouble.detail, "suspects": suspects}
+            )
+
+    def _log_late(self, report: pytest.TestReport) -> None:
+        interactor = self._config.pluginmanager.get_plugin("workerinteractor")
+        if interactor is None:
+            self._config.hook.pytest_runtest_logreport(report=report)
+            return
+        # xdist's own path insists that a report is of the case that runs now.
+        data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
+        interactor.sendevent("testreport", data=data)
+
+
+def _fail(reports: list[pytest.TestReport], trouble: Trouble) -> None:
+    """The trouble fails the case's call (its set-up, if it got no further); a failure that is there keeps the first word."""
+    report = next((r for r in reports if r.when == "call"), reports[0])
+    report.user_properties.append(("trouble", f"{trouble.kind}: {trouble.what}"))
+    if report.failed:
+        report.sections.append((trouble.what, trouble.detail))
+        return
+    report.outcome = "failed"
+    report.longrepr = _text(trouble)
+
+
+def _text(trouble: Trouble, *, late: bool = False) -> str:
+    first = f"{trouble.what}{' (it came after the case had ended)' if late else ''}"
+    return f"{first}\n\n{trouble.detail}" if trouble.detail else first
+
+
+def _report(
+    nodeid: str, location: tuple[str, int | None, str], when: Any, outcome: Any, longrepr: str | None = None
+) -> pytest.TestReport:
+    return pytest.TestReport(nodeid, location, {}, outcome, longrepr, when)

@@ -1,0 +1,219 @@
+"""One worker's guest: started when needed, reused until it is spoilt, then replaced (design, law 5)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ringrig.errors import GuestLost, NoBoot, RigError
+from ringrig.guest.wire import Closed, Message
+from ringrig.plugin import blame
+from ringrig.plugin.blame import Ran
+from ringrig.plugin.judge import Course, Trouble, judge, logged, of_splat
+from ringrig.vm import machine as machines
+from ringrig.vm.machine import Machine
+from ringrig.vm.plan import Plan
+from ringrig.vm.splats import Splat, find_splats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How cases are run: `timeout` in seconds at native speed, `fresh` a guest for every case, `options` for the agent's pytest."""
+
+    timeout: float
+    fresh: bool
+    options: tuple[str, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What came of one case: its own reports (pytest's serial form), and what else there is to say."""
+
+    ran: Ran | None
+    guest: str
+    reports: list[dict[str, object]] | None = None
+    troubles: list[Trouble] = field(default_factory=list)
+    late: list[tuple[str, Trouble]] = field(default_factory=list)
+    """Troubles that earlier cases turned out to have caused: (node id, trouble)."""
+    uncertain: list[tuple[Trouble, list[str]]] = field(default_factory=list)
+    """Troubles that could not be decided, with the suspects' node ids."""
+
+
+class Keeper:
+    """Keeps the guest of one worker."""
+
+    def __init__(self, plan: Plan, *, worker: str, manner: Manner, say: Callable[[str], None]) -> None:
+        self.plan, self._worker, self._manner, self._say = plan, worker, manner, say
+        self.machine: Machine | None = None
+        self.boots = 0
+        self.blind: dict[str, str] = {}
+        """What the agent could not watch, and why."""
+        self.ready: Message = {}
+        self._number = 0
+        self._taint = 0
+        self._ran: list[Ran] = []
+        self._broken: RigError | None = None
+
+    def begin(self) -> None:
+        """Start the first guest, so that it boots while pytest collects; a failure is kept for the first case."""
+        try:
+            self.machine = self._start()
+        except RigError as error:
+            self._broken = error
+
+    def run(self, nodeid: str) -> Outcome:
+        """Run one case, whatever becomes of the guest. RigError: there is no guest to run it on, nor will there be."""
+        machine = self.ready_machine()
+        course, ran = self._course(machine, nodeid)
+        cases = [*self._ran, ran]
+        outcome = Outcome(ran=ran, guest=machine.name, reports=course.done.get("reports"))
+        seconds = self._manner.timeout * machine.slowness
+        boxed = machine.guest is not None
+        found = judge(course, taint=self._taint, seconds=seconds, shared=self.plan.shared, boxed=boxed)
+        outcome.troubles = found.troubles
+        self._taint |= course.done.get("taint") or 0
+        self._ran = cases[-4 * blame.MOST_SUSPECTS :]
+        if found.spoilt or self._manner.fresh:
+            self.end()
+        for splat in found.splats:
+            self._attribute(splat, cases, outcome)
+        return outcome
+
+    def finish(self) -> Outcome | None:
+        """Watch the guest a last time for splats that come late. None: nothing to say."""
+        machine, cases = self.machine, self._ran
+        if machine is None or machine.link is None or not cases or self.plan.shared:
+            return None
+        outcome = Outcome(ran=None, guest=machine.name)
+        for splat in self._settle(machine, 0.3 * machine.slowness):
+            self._attribute(splat, cases, outcome)
+        return outcome
+
+    def end(self) -> None:
+        """Give the guest up."""
+        if self.machine is not None:
+            self.machine.end()
+            self.machine = None
+        self._ran = []
+
+    def _start(self) -> Machine:
+        self.boots += 1
+        name = f"{self._worker}-{self.boots}"
+        if self.plan.kind == "image":
+            self._say(f"guest {name} boots {self.plan.label}")
+        return machines.start(self.plan, name=name, say=self._say)
+
+    def ready_machine(self) -> Machine:
+        """A machine whose agent is ready; a kernel that does not boot breaks every later call with the same cause."""
+        for _ in range(2):
+            if self._broken is not None:
+                break
+            try:
+                if self.machine is None:
+                    self.machine = self._start()
+                if self.machine.link is None:
+                    facts: dict[str, object] = {
+                        "kernel": self.plan.spec,
+                        "release": self.plan.release,
+                        "profile": None,
+                    }
+                    self.machine.agent(facts=facts, options=self._manner.options)
+                    self.ready = self.machine.ready
+                    self._taint = self.ready["taint"] or 0
+                    self.blind.update(self.ready["blind"])
+                return self.machine
+            except RigError as error:
+                self.end()
+                # A first boot that fails is the kernel's doing; a later one may be the machine's, once.
+                if self.boots == 1 or not isinstance(error, GuestLost | NoBoot):
+                    self._broken = error
+                failure = error
+        self._broken = self._broken or failure
+        raise self._broken
+
+    def _course(self, machine: Machine, nodeid: str) -> tuple[Course, Ran]:
+        """Have the agent run `nodeid`, and wait for it as long as it may take."""
+        assert machine.link is not None
+        self._number += 1
+        number, printed = self._number, machine.printed()
+        course = Course(end="dead")
+        try:
+            machine.link.send({"op": "run", "id": number, "nodeid": nodeid})
+            done = self._await(machine, (self._manner.timeout + 2) * machine.slowness)
+            if done is None:
+                machine.link.send({"op": "abort", "id": number})
+                done = self._await(machine, 4 + 3 * machine.slowness)
+            course = Course(end="silent") if done is None else Course(end="done", done=done)
+        except Closed:
+            machine.await_death()
+        if course.end != "done":
+            if course.end == "silent" and machine.guest is not None:
+                machine.guest.dump()
+            course.console, course.complaints = machine.console(printed), machine.link.complaints()
+        before = max((case.ended or 0.0 for case in self._ran), default=0.0)
+        ran = Ran(
+            nodeid=nodeid, number=number, pid=course.done.get("pid", -1),
+            began=course.done.get("began", before), ended=course.done.get("ended"),
+        )  # fmt: skip
+        return course, ran
+
+    def _await(self, machine: Machine, seconds: float) -> Message | None:
+        assert machine.link is not None
+        limit = time.monotonic() + seconds
+        while (left := limit - time.monotonic()) > 0:
+            message = machine.link.receive(min(0.5, left))
+            if message is not None:
+                return message
+            if not machine.alive():
+                raise Closed
+        return None
+
+    def _settle(self, machine: Machine, seconds: float) -> list[Splat]:
+        """Watch an idle guest for `seconds`; the splats that it logs, or dies of."""
+        assert machine.link is not None
+        printed = machine.printed()
+        try:
+            machine.link.send({"op": "settle", "seconds": seconds})
+            settled = self._await(machine, seconds + 5 * machine.slowness)
+        except Closed:
+            settled = None
+        return find_splats(machine.console(printed)) if settled is None else logged(settled["log"])
+
+    def _attribute(self, splat: Splat, cases: Sequence[Ran], outcome: Outcome) -> None:
+        """Give the splat to the case that caused it: by the kernel's word, by trying again, or to nobody (uncertain)."""
+        trouble = of_splat(splat)
+        guilty, suspected = blame.culprit(splat, cases), blame.suspects(splat, cases)
+        if guilty is None and not self.plan.shared:
+            alone = len(suspected) == 1 and suspected[0] is outcome.ran
+            guilty = suspected[0] if alone else self._try_again(splat, suspected)
+        if guilty is None:
+            outcome.uncertain.append((trouble, [case.nodeid for case in suspected]))
+        elif guilty is outcome.ran:
+            outcome.troubles.append(trouble)
+        else:
+            outcome.late.append((guilty.nodeid, trouble))
+
+    def _try_again(self, splat: Splat, suspected: Sequence[Ran]) -> Ran | None:
+        """Run the suspects in a fresh guest, alone in time: the first that brings the same splat did it.
+
+        Each is watched for as long as the splat took to follow it, so that a late one falls to its own case. The case that
+        ran when the splat came goes first, then back in time: the nearest is the likeliest.
+        """
+        self._say(
+            f"{splat.title[:70]}: whose is it? {len(suspected)} cases are run again, alone, in a fresh guest"
+        )
+        self.end()
+        for case in reversed(suspected):
+            machine = self.ready_machine()
+            course, again = self._course(machine, case.nodeid)
+            splats = logged(course.done.get("log", [])) or find_splats(course.console)
+            if not splats and course.end == "done":
+                splats = self._settle(machine, blame.wait_for(splat, case))
+            if splats or course.end != "done":
+                self.end()
+            if any(blame.same(splat, one) for one in splats):
+                return case
+            self._ran.append(again)
+        self.end()
+        return None

@@ -1,0 +1,98 @@
+"""Known kernel bugs (design, law 9): a case, the wrong result it shows, and the kernels that show it, with a link and an expiry.
+
+A failure that matches becomes xfail with the link; any other failure of that case stays one; a pass where the bug was
+expected is xpass.
+"""
+
+from __future__ import annotations
+
+import datetime
+import fnmatch
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringrig.model.profiles import profile_for
+from ringrig.vm.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issue:
+    """One entry of suites/known-issues.toml."""
+
+    id: str
+    title: str
+    case: str
+    """A node id, with shell wildcards outside brackets."""
+    shows: str
+    """A regular expression that the failure's message must match."""
+    link: str
+    expires: datetime.date
+    traits: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
+
+
+class KnownIssues:
+    """The issues that hold for one kernel."""
+
+    def __init__(self, issues: Sequence[Issue]) -> None:
+        self._issues = issues
+
+    @classmethod
+    def load(cls, path: Path, plan: Plan) -> KnownIssues:
+        """Issues whose traits or profiles fit the plan's kernel and that have not expired; UsageError for a file that is none."""
+        if not path.exists():
+            return cls([])
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8")).get("issue", [])
+            issues = [_issue(table) for table in tables]
+        except (tomllib.TOMLDecodeError, TypeError) as error:
+            raise pytest.UsageError(f"{path}: {error}") from error
+        profile = profile_for(plan.spec, plan.release)
+        today = datetime.date.today()
+        return cls(
+            [
+                issue for issue in issues
+                if issue.expires >= today
+                and (not issue.profiles or profile.name in issue.profiles)
+                and profile.traits.issuperset(issue.traits)
+            ]
+        )  # fmt: skip
+
+    def apply(self, reports: Sequence[pytest.TestReport]) -> None:
+        """Turn the failure that an issue explains into xfail, and a pass that it says cannot be into xpass."""
+        for report in reports:
+            if report.when != "call" or report.skipped:
+                continue
+            issue = next((one for one in self._issues if _matches(one.case, report.nodeid)), None)
+            if issue is None:
+                continue
+            reason = f"known: {issue.title} ({issue.link})"
+            if report.passed:
+                report.wasxfail = reason
+            elif re.search(issue.shows, report.longreprtext) and not _troubled(report, issue):
+                report.outcome = "skipped"
+                report.wasxfail = reason
+
+
+def _issue(table: dict[str, Any]) -> Issue:
+    fields: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
+    }
+    return Issue(**fields)
+
+
+def _matches(pattern: str, nodeid: str) -> bool:
+    # Brackets hold parameters, never character classes.
+    return fnmatch.fnmatchcase(nodeid, pattern.replace("[", "[[]"))
+
+
+def _troubled(report: pytest.TestReport, issue: Issue) -> bool:
+    """A splat, hang or leak beside the known result, which the issue does not speak of."""
+    troubles = [str(value) for name, value in report.user_properties if name == "trouble"]
+    return any(not re.search(issue.shows, trouble) for trouble in troubles)

@@ -1,0 +1,74 @@
+"""The rig's options, and those of pytest that cannot work where cases run elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("ringrig", "kernel under test")
+    group.addoption(
+        "--kernel", metavar="K", help="host, debian[:X.Y], a bzImage, a built tree, ssh:[user@]host[:port]"
+    )
+    group.addoption(
+        "--image",
+        default="host",
+        metavar="NAME",
+        help="a guest's root: host (this machine, read-only) or debian",
+    )
+    group.addoption(
+        "--accel",
+        choices=["auto", "kvm", "tcg"],
+        default="auto",
+        help="how QEMU runs a guest (default: what works)",
+    )
+    group.addoption("--cpus", type=int, default=2, metavar="N", help="CPUs of a guest (default: 2)")
+    group.addoption("--memory", default="1G", metavar="SIZE", help="memory of a guest (default: 1G)")
+    group.addoption(
+        "--case-timeout",
+        type=float,
+        default=20.0,
+        metavar="S",
+        help="deadline of a case, in seconds at native speed (20)",
+    )
+    group.addoption("--fresh-vm", action="store_true", help="boot a guest for every case")
+    group.addoption(
+        "--keep-guest",
+        action="store_true",
+        help="stop at the first failure, with the guest alive and a shell in it",
+    )
+    group.addoption(
+        "--require",
+        action="append",
+        default=[],
+        metavar="CAPABILITY",
+        help="a case left out for want of it fails",
+    )
+    group.addoption(
+        "--crashing",
+        action="store_true",
+        help="on host and ssh: run also cases that can crash a broken kernel",
+    )
+
+
+def check(config: pytest.Config) -> None:
+    """Refuse, with the reason, what cannot work with a case in another process or on another machine."""
+    get = config.getoption
+    if get("usepdb", False) or get("trace", False):
+        raise pytest.UsageError(
+            "--pdb and --trace cannot work: the case runs in a forked child of an agent, with no terminal. "
+            "Use --keep-guest for a shell beside the failed case, or -l and -vv for its variables."
+        )
+    if get("capture", "fd") == "no":
+        raise pytest.UsageError(
+            "-s cannot work: the case's output belongs to another process and comes back with its report. "
+            "Use -rA to see the output of passed cases too."
+        )
+    if get("keep_guest") and get("numprocesses", None):
+        raise pytest.UsageError("--keep-guest keeps one guest for one terminal: leave out -n.")
+    if get("fresh_vm") and (get("kernel") == "host" or get("kernel").startswith("ssh:")):
+        raise pytest.UsageError(
+            f"--fresh-vm needs a kernel that the rig boots; {get('kernel')} is up already."
+        )
+    if get("keep_guest"):
+        config.option.maxfail = 1

@@ -1,0 +1,164 @@
+"""Before a run: the kernel found, its parts at hand, the run folder made; and all of it handed to pytest-xdist's workers."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from ringrig import cache, host, vmimage
+from ringrig.errors import GuestLacks, NoSpace, RigError
+from ringrig.guest.markers import MARKERS
+from ringrig.kernel import config as kernel_config
+from ringrig.kernel import resolve
+from ringrig.kernel.spec import Board, Image
+from ringrig.plugin.progress import Progress
+from ringrig.vm import board, pack
+from ringrig.vm.link import Keys
+from ringrig.vm.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """One run: its plan, its folder, and whether requirements could be checked before booting."""
+
+    plan: Plan
+    folder: Path
+    notes: tuple[str, ...]
+    """What the header says beyond the kernel's name: checks that could not be made."""
+
+
+def prepare(config: pytest.Config, progress: Progress) -> Context:
+    """Everything a run needs, or pytest.exit with the one message and the rig's exit code."""
+    try:
+        return _prepare(config, progress)
+    except RigError as error:
+        pytest.exit(str(error), returncode=error.exit_code)
+    finally:
+        progress.done()
+
+
+def _prepare(config: pytest.Config, progress: Progress) -> Context:
+    spec = config.getoption("kernel")
+    target = resolve(spec, say=progress.say)
+    notes: list[str] = []
+    scratch = _scratch()
+    plan = Plan(
+        kind="host", spec=target.spec, label=target.label, release=getattr(target, "release", ""), folder="",
+        scratch=str(scratch), suite=str(scratch / "suite.tar"), tops=tuple(sorted(_tops(config))), pack="", accel=config.getoption("accel"),
+        cpus=config.getoption("cpus"), memory=config.getoption("memory"),
+    )  # fmt: skip
+    if isinstance(target, Image):
+        if not kernel_config.requirements(target):
+            notes.append("no config file beside the image: its options could not be checked before booting")
+        if target.build_id is None:
+            notes.append("the image shows no build-id: that it is the kernel that runs could not be checked")
+        Keys.make(plan.keys)
+        root = _root(config.getoption("image"), progress)
+        plan = replace(
+            plan, kind="image", path=str(target.path), modules=str(target.modules) if target.modules else None,
+            build_id=target.build_id, sshd=str(host.sshd(say=progress.say)), root=root,
+        )  # fmt: skip
+    elif isinstance(target, Board):
+        plan = replace(plan, kind="board", user=target.user or "", host=target.host, port=target.port or 22)
+        plan = replace(plan, release=board.release(plan))
+    if plan.kind != "host":
+        plan = replace(plan, pack=str(pack.dependencies(say=progress.say).folder))
+    with cache.writing("the packed suite"):
+        pack.suite(config.rootpath, plan.tops, _ini(), Path(plan.suite))
+    folder = _run_folder(config.rootpath, target.spec)
+    plan = replace(plan, folder=str(folder))
+    if isinstance(target, Image) and target.config is not None:
+        with cache.writing("the run folder"):
+            shutil.copy(target.config, folder / "kernel.config")
+    if not config.option.xmlpath:
+        config.option.xmlpath = str(folder / "junit.xml")
+    return Context(plan=plan, folder=folder, notes=tuple(notes))
+
+
+def _tops(config: pytest.Config) -> set[str]:
+    """The folders (below the root) that hold the cases: `suites`, and whatever other paths were named."""
+    tops = {"suites"}
+    for arg in config.args:
+        path = Path(os.path.abspath(config.invocation_params.dir / arg.split("::", 1)[0]))
+        if path.is_relative_to(config.rootpath) and path != config.rootpath:
+            relative = path.relative_to(config.rootpath)
+            tops.add(relative.parts[0] if relative.parts[0] != "tests" else str(Path(*relative.parts[:2])))
+    return {top for top in tops if (config.rootpath / top).exists()}
+
+
+def _ini() -> str:
+    return "[pytest]\naddopts = --import-mode=importlib --strict-markers\nmarkers =\n" + "".join(
+        f"    {marker}\n" for marker in MARKERS
+    )
+
+
+def _root(name: str, progress: Progress) -> str | None:
+    if name == "host":
+        return None
+    return str(vmimage.build(name, say=progress.say))
+
+
+def _scratch() -> Path:
+    """A folder for sockets, keys and the packed suite, gone when this process ends; left-overs of killed runs go too."""
+    base = cache.folder() / "live"
+    with cache.writing("the cache folder"):
+        base.mkdir(parents=True, exist_ok=True)
+        for old in base.glob("*-*"):
+            if not Path("/proc", old.name.split("-")[0]).exists():
+                shutil.rmtree(old, ignore_errors=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=base))
+    owner = os.getpid()
+    atexit.register(lambda: shutil.rmtree(scratch, ignore_errors=True) if os.getpid() == owner else None)
+    return scratch
+
+
+def _run_folder(root: Path, spec: str) -> Path:
+    """runs/<time>_<kernel>, and runs/latest pointing to it. NoSpace: it cannot be made."""
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", spec).strip("-")[-60:]
+    stamp = time.strftime("%Y-%m-%dT%H-%M-%S")
+    runs = root / "runs"
+    try:
+        runs.mkdir(exist_ok=True)
+        for suffix in ("", *(f"-{n}" for n in range(2, 100))):
+            folder = runs / f"{stamp}_{name}{suffix}"
+            try:
+                folder.mkdir()
+                break
+            except FileExistsError:
+                continue
+        latest = runs / f".latest-{os.getpid()}"
+        latest.symlink_to(folder.name)
+        latest.replace(runs / "latest")
+    except OSError as error:
+        raise NoSpace(
+            f"The run folder cannot be made in {runs}: {error.strerror}.",
+            next_step="free space there, or make the clone writable",
+        ) from error
+    return folder
+
+
+class ForWorkers:
+    """Hands the context to each pytest-xdist worker."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: object) -> None:
+        node.workerinput["ringrig"] = self._context.plan.to_json()  # type: ignore[attr-defined]
+
+
+def of_worker(config: pytest.Config) -> Context:
+    plan = Plan.from_json(config.workerinput["ringrig"])  # type: ignore[attr-defined]
+    return Context(plan=plan, folder=Path(plan.folder), notes=())
+
+
+__all__ = ["Context", "ForWorkers", "GuestLacks", "of_worker", "prepare"]

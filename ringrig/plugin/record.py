@@ -1,0 +1,137 @@
+"""The run folder: results as they come (JSON lines), versions, the command, and a summary a person reads first."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringrig.plugin.prepare import Context
+
+_RANK = ("passed", "skipped", "xpassed", "xfailed", "failed", "error")
+
+
+class Record:
+    """Writes results.jsonl while cases end, so that nothing is lost whatever becomes of the run."""
+
+    def __init__(self, config: pytest.Config, context: Context) -> None:
+        self._folder = context.folder
+        self._began = time.time()
+        self._results = (context.folder / "results.jsonl").open("a", encoding="utf-8")
+        self._open: dict[str, dict[str, Any]] = {}
+        self.outcomes: dict[str, str] = {}
+        self.messages: dict[str, str] = {}
+        write_json(context.folder / "run.json", {
+            "kernel": context.plan.spec, "label": context.plan.label, "release": context.plan.release,
+            "build_id": context.plan.build_id, "notes": context.notes,
+            "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "command": [sys.executable, "-m", "pytest", *config.invocation_params.args],
+            "host": {"kernel": platform.release(), "machine": platform.machine(), "python": platform.python_version()},
+            "versions": {"ringrig": suite_version(config.rootpath), **{n: version(n) for n in ("pytest", "pytest-xdist", "paramiko", "virtme-ng")}},
+        })  # fmt: skip
+        (context.folder / "command.txt").write_text(
+            shlex.join(["rig", "run", *map(str, config.invocation_params.args)]) + "\n"
+        )
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        seen = self.outcomes.get(report.nodeid)
+        late = report.when == "teardown" and report.failed and report.nodeid not in self._open
+        line = self._open.setdefault(
+            report.nodeid, {"nodeid": report.nodeid, "outcome": seen or "passed", "seconds": 0.0}
+        )
+        outcome = _outcome(report)
+        if _RANK.index(outcome) > _RANK.index(line["outcome"]):
+            line["outcome"] = outcome
+        line["seconds"] = round(line["seconds"] + report.duration, 4)
+        for name, value in report.user_properties:
+            if name == "trouble":
+                line.setdefault("troubles", []).append(value)
+            else:
+                line[str(name)] = value
+        if report.skipped and not hasattr(report, "wasxfail"):
+            line["why"] = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        elif hasattr(report, "wasxfail"):
+            line["why"] = report.wasxfail
+        elif report.failed:
+            line["why"] = _first_words(report)
+            line["detail"] = report.longreprtext
+        if report.when == "teardown":
+            self._results.write(json.dumps({**line, "late": True} if late else line) + "\n")
+            self._results.flush()
+            self.outcomes[report.nodeid] = line["outcome"]
+            self.messages[report.nodeid] = line.get("why", "")
+            del self._open[report.nodeid]
+
+    def finish(self, verdict: str, lines: list[str], news: dict[str, Any]) -> None:
+        """Close the results and write summary.txt, run.json's rest, and each guest's own facts."""
+        for line in self._open.values():
+            self._results.write(json.dumps({**line, "unfinished": True}) + "\n")
+        self._results.close()
+        path = self._folder / "run.json"
+        ready = {
+            k: v
+            for k, v in news.get("ready", {}).items()
+            if k in ("release", "version", "python", "running_build_id", "taint")
+        }
+        extra = {"seconds": round(time.time() - self._began, 1), "verdict": verdict, "ran": ready,
+                 "not watched": news.get("blind", {}), "guests": news.get("guests", 0), "uncertain": news.get("uncertain", [])}  # fmt: skip
+        write_json(path, {**json.loads(path.read_text()), **extra})
+        failed = [n for n, o in self.outcomes.items() if o in ("failed", "error")]
+        text = [
+            *lines,
+            "",
+            *(f"FAILED {n}\n    {self.messages[n]}" for n in failed),
+            *([""] if failed else []),
+            _GUIDE,
+        ]
+        (self._folder / "summary.txt").write_text("\n".join(text) + "\n", encoding="utf-8")
+
+    @property
+    def counts(self) -> Counter[str]:
+        return Counter(self.outcomes.values())
+
+
+_GUIDE = """In this folder:
+  summary.txt     this page
+  results.jsonl   one case a line: outcome, seconds, guest, why, detail
+  junit.xml       the same for CI
+  run.json        kernel, build-id, versions, command, verdict
+  kernel.config   the kernel's configuration, where the image came with it
+  guests/NAME/    console.log (marked "ringrig: begin/end" around each case), command.json, agent.log of each guest"""
+
+
+def write_json(path: Path, data: object) -> None:
+    path.write_text(json.dumps(data, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def suite_version(root: Path) -> str:
+    """The project's version, with the commit where there is one."""
+    argv = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+    try:
+        out = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        out = ""
+    return f"{version('ringrig')}{f' ({out})' if out else ''}"
+
+
+def _outcome(report: pytest.TestReport) -> str:
+    if hasattr(report, "wasxfail"):
+        return "xfailed" if report.skipped else "xpassed"
+    if report.failed and report.when != "call":
+        return "error"
+    return report.outcome
+
+
+def _first_words(report: pytest.TestReport) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = crash.message if crash is not None else report.longreprtext
+    return str(text).strip().split("\n", 1)[0][:300]

@@ -1,0 +1,145 @@
+"""The end of a run in words a person acts on, and its exit code (docs/exit-codes.md)."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringrig.errors import NothingRan
+from ringrig.model.profiles import profile_for
+from ringrig.plugin.prepare import Context
+from ringrig.plugin.record import Record
+
+_WHAT_NOW = {
+    "own_kernel": "run them on a kernel of their own: --kernel debian:6.12, or any image",
+    "hugetlb": "reserve some: sysctl vm.nr_hugepages=8",
+}
+
+
+class Verdict:
+    """On the controller: gathers what the workers learnt, prints the verdict, sets the exit code."""
+
+    def __init__(self, config: pytest.Config, context: Context) -> None:
+        self._config, self._context = config, context
+        self._news: dict[str, Any] = {"uncertain": [], "fatal": None, "blind": {}, "ready": {}, "guests": 0}
+        self._selected = 0
+
+    @pytest.hookimpl
+    def pytest_report_header(self) -> list[str]:
+        plan, profile = self._context.plan, profile_for(self._context.plan.spec, self._context.plan.release)
+        pinned = (
+            "" if profile.pinned else f" (UNPINNED: the nearest to {plan.release}; its traits are no promise)"
+        )
+        return [
+            f"kernel: {plan.label}",
+            f"judged by: {profile.name}{pinned}",
+            *(f"note: {note}" for note in self._context.notes),
+            f"run folder: {self._shown()}",
+        ]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        self._merge(getattr(node, "workeroutput", {}).get("ringrig", {}))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._selected = max(self._selected, len(session.items))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Any:
+        result = yield
+        if self._config.option.collectonly:
+            return result
+        if (dispatch := self._config.pluginmanager.get_plugin("ringrig-dispatch")) is not None:
+            self._merge(dispatch.news)
+        record: Record = self._config.pluginmanager.get_plugin("ringrig-record")  # type: ignore[assignment]
+        counts, status = record.counts, int(session.exitstatus)
+        if self._news["fatal"]:
+            session.exitstatus = status = self._news["fatal"][0]
+        elif status == 0 and self._news["uncertain"]:
+            session.exitstatus = status = 1
+        elif status == 0 and counts and set(counts) == {"skipped"}:
+            session.exitstatus = status = NothingRan.exit_code
+        lines = self._lines(record, counts, status)
+        record.finish(lines[0], lines, self._news)
+        self._print(lines, status)
+        return result
+
+    def _merge(self, news: dict[str, Any]) -> None:
+        mine = self._news
+        mine["uncertain"] += news.get("uncertain", [])
+        mine["fatal"] = mine["fatal"] or news.get("fatal")
+        mine["blind"] |= news.get("blind", {})
+        mine["ready"] = news.get("ready") or mine["ready"]
+        mine["guests"] += news.get("guests", 0)
+
+    def _lines(self, record: Record, counts: Counter[str], status: int) -> list[str]:
+        left_out = Counter(
+            record.messages[nodeid].removeprefix("Skipped: ")
+            for nodeid, o in record.outcomes.items()
+            if o == "skipped"
+        )
+        bad = counts["failed"] + counts["error"]
+        if self._news["fatal"]:
+            word = "NO VERDICT"
+        elif bad or self._news["uncertain"]:
+            word = "FAIL"
+        elif status != 0:
+            word = "NO VERDICT"
+        else:
+            word = "PARTIAL PASS" if left_out else "PASS"
+        parts = [
+            f"{counts[name]} {name}"
+            for name in ("passed", "failed", "error", "xfailed", "xpassed", "skipped")
+            if counts[name]
+        ]
+        out = [f"{word}: {self._context.plan.label}: {', '.join(parts) or 'no case ran'}"]
+        if self._news["fatal"]:
+            out += ["", self._news["fatal"][1]]
+        if status == NothingRan.exit_code and not self._news["fatal"]:
+            out.append("Every case was skipped: that is no pass.")
+        for entry in self._news["uncertain"]:
+            suspects = " or ".join(entry["suspects"][:6]) or "nobody: no case ran near it"
+            out += ["", f"UNCERTAIN: {entry['what']}", f"  one of: {suspects}", *_indent(entry["detail"])]
+        known = [n for n, o in record.outcomes.items() if o == "xfailed"]
+        out += [f"  {reason}: {n} cases" for reason, n in Counter(record.messages[n] for n in known).items()]
+        if left_out:
+            out.append(f"PARTIAL: {sum(left_out.values())} cases were left out:")
+            out += [f"  {n:4} {why}{_what_now(why)}" for why, n in left_out.most_common()]
+        if self._news["blind"]:
+            out.append(
+                "not watched on this kernel: "
+                + "; ".join(f"{k} ({v})" for k, v in self._news["blind"].items())
+            )
+        return out
+
+    def _print(self, lines: list[str], status: int) -> None:
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is None:
+            return
+        terminal.ensure_newline()
+        colour = (
+            {"red": True}
+            if status
+            else ({"yellow": True} if lines[0].startswith("PARTIAL") else {"green": True})
+        )
+        terminal.section("verdict", sep="=", bold=True)
+        terminal.write_line(lines[0], bold=True, **colour)
+        for line in [*lines[1:], f"run folder: {self._shown()}"]:
+            terminal.write_line(line)
+
+    def _shown(self) -> str:
+        return os.path.relpath(self._context.folder, Path.cwd())
+
+
+def _what_now(why: str) -> str:
+    found = next((hint for name, hint in _WHAT_NOW.items() if why.startswith(f"needs {name}")), None)
+    return f"\n       → {found}" if found else ""
+
+
+def _indent(text: str) -> list[str]:
+    return [f"  | {line}" for line in text.splitlines()[:30]]

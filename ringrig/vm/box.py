@@ -1,0 +1,110 @@
+"""The box a guest lives in: bubblewrap namespaces with a root of named parts, read-only but for one exchange directory.
+
+QEMU's 9p server exports the box's root to the guest, so the guest sees what is named here and nothing else:
+no keys, no $HOME, no network. The box is also what ends a guest: its processes share a PID namespace that the
+kernel kills as a whole when the rig's process dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ringrig.errors import HostLacks
+
+# What programs of the host need from /etc to run; nothing that can be a secret.
+_ETC = (
+    "alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "modprobe.d", "nsswitch.conf",
+    "os-release", "protocols", "services", "ssl/certs", "ssl/openssl.cnf", "terminfo", "python3", "python3.11",
+)  # fmt: skip
+_TOP = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix", "gnu")
+_PASSWD = "root:x:0:0:root:/root:/bin/sh\nsshd:x:65533:65533::/run/sshd:/usr/sbin/nologin\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
+_GROUP = "root:x:0:\ntty:x:5:\nkvm:x:106:\nsshd:x:65533:\nnogroup:x:65534:\n"
+# Started by virtme-ng's init when found; nothing in a guest needs them, and one costs a second under emulation.
+_NOT_IN_GUEST = ("systemd-tmpfiles", "systemd-udevd")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """What the boxed program may see: host paths by their place in the box."""
+
+    readable: Mapping[str, Path] = field(default_factory=dict)
+    writable: Mapping[str, Path] = field(default_factory=dict)
+    devices: bool = False
+    root: Path | None = None
+    """A directory that becomes the box's root instead of the host's own parts."""
+
+    def argv(self, command: Sequence[str], *, scratch: Path) -> list[str]:
+        """The bubblewrap command line for `command`; `scratch` keeps the few files the box invents.
+
+        HostLacks: no bubblewrap.
+        """
+        bwrap = shutil.which("bwrap")
+        if bwrap is None:
+            raise HostLacks(
+                "Guests are boxed with bubblewrap, and there is no 'bwrap' here.",
+                next_step="install it (Debian: apt-get install bubblewrap), or start with ./rig, which does",
+            )
+        # An own session keeps Ctrl-C of the terminal away from the guest: the rig decides how it ends.
+        out = [bwrap, "--die-with-parent", "--new-session", "--unshare-pid", "--unshare-net", "--unshare-ipc"]
+        out += _invented_etc(scratch) if self.root is None else ["--ro-bind", str(self.root), "/"]
+        if self.root is None:
+            out += _host_parts()
+        out += ["--dev-bind" if self.devices else "--dev", *(["/dev"] if self.devices else []), "/dev"]
+        out += [
+            "--proc",
+            "/proc",
+            "--tmpfs",
+            "/tmp",
+            "--tmpfs",
+            "/run",
+            "--tmpfs",
+            "/root",
+            "--tmpfs",
+            "/var",
+        ]
+        for flag, mounts in (("--ro-bind", self.readable), ("--bind", self.writable)):
+            for place, path in mounts.items():
+                out += [flag, str(path), place]
+        out += ["--setenv", "HOME", "/root", "--setenv", "TMPDIR", "/tmp", "--unsetenv", "XDG_CACHE_HOME"]
+        return [*out, "--chdir", "/", "--", *command]
+
+
+def _host_parts() -> list[str]:
+    out: list[str] = []
+    for name in _TOP:
+        path = Path("/", name)
+        if path.is_symlink():
+            out += ["--symlink", os.readlink(path), f"/{name}"]
+        elif path.is_dir():
+            out += ["--ro-bind", str(path), f"/{name}"]
+    for name in _ETC:
+        if (path := Path("/etc", name)).exists():
+            out += ["--ro-bind", str(path), str(path)]
+    for name in _NOT_IN_GUEST:
+        for folder in ("/usr/bin", "/usr/lib/systemd"):
+            if Path(folder, name).exists():
+                out += ["--ro-bind", "/dev/null", f"{folder}/{name}"]
+    for folder in ("/sys", "/home", "/opt", "/srv", "/mnt", "/etc/ssh", "/etc/sudoers.d"):
+        out += ["--dir", folder]
+    return out
+
+
+def _invented_etc(scratch: Path) -> list[str]:
+    out: list[str] = []
+    files = {"passwd": _PASSWD, "shadow": "", "group": _GROUP, "hosts": "127.0.0.1 localhost\n",
+             "fstab": "", "sudoers": "", "resolv.conf": ""}  # fmt: skip
+    for name, text in files.items():
+        path = scratch / f"etc-{name}"
+        path.write_text(text)
+        out += ["--ro-bind", str(path), f"/etc/{name}"]
+    return out
+
+
+def python_parts() -> dict[str, Path]:
+    """The directories this interpreter and its environment live in, at their own places; /usr is in every box anyway."""
+    return {p: Path(p) for p in (sys.prefix, sys.base_prefix) if not Path(p).is_relative_to("/usr")}

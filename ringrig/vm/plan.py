@@ -1,0 +1,55 @@
+"""How guests of one run are to be started: everything resolved, plain data, so that it can be handed to pytest-xdist's workers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Paths are strings, because a plan travels as JSON. `kind` is image, host or board."""
+
+    kind: str
+    spec: str
+    label: str
+    release: str
+    folder: str
+    """The run folder."""
+    scratch: str
+    """Sockets, keys and the packed suite; gone with the run."""
+    suite: str
+    """The tar of the suite."""
+    tops: tuple[str, ...]
+    """The folders in it that hold cases."""
+    pack: str
+    """The folder with pytest as zip files."""
+    path: str = ""
+    modules: str | None = None
+    build_id: str | None = None
+    sshd: str = ""
+    root: str | None = None
+    """A guest's root directory, or None for the live machine's own."""
+    accel: str = "auto"
+    cpus: int = 2
+    memory: str = "1G"
+    user: str = ""
+    host: str = ""
+    port: int = 22
+
+    @property
+    def shared(self) -> bool:
+        """Others use the kernel too: it is neither marked, nor replaced, nor expected to be quiet."""
+        return self.kind != "image"
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        return cls(**json.loads(text))
+
+    @property
+    def keys(self) -> Path:
+        return Path(self.scratch, "keys")
