@@ -60,14 +60,19 @@ def writing(what: str) -> Iterator[None]:
             raise
         place = error.filename or folder()
         if error.errno in _FULL:
-            raise NoSpace(
-                f"No space left while writing {what} ({place}).",
-                next_step="free some space: `rig cache` lists what is kept, `rig cache clear` removes it",
-            ) from error
+            raise full(f"writing {what} ({place})") from error
         raise NoSpace(
             f"Cannot write {what}: {error.strerror} ({place}).",
             next_step="make that folder writable, or name another with XDG_CACHE_HOME=/some/folder",
         ) from error
+
+
+def full(doing: str) -> NoSpace:
+    """The error for a disk that filled up."""
+    return NoSpace(
+        f"No space left while {doing}.",
+        next_step="free some space: `rig cache` lists what is kept, `rig cache clear` removes it",
+    )
 
 
 def need_space(what: str, size: int) -> None:

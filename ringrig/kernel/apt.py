@@ -197,7 +197,7 @@ def _raise_failed(complaint: str, package: str) -> None:
         or "apt gave no reason"
     )
     if "No space left" in complaint:
-        cache.need_space(f"Downloading {package}", 1 << 40)
+        raise cache.full(f"downloading {package}")
     raise KernelUnavailable(
         f"{package} could not be downloaded: {reason}",
         next_step="check the network and run the same command again (what is there is kept)",

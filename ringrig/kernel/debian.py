@@ -12,8 +12,9 @@ from pathlib import Path
 
 from ringrig import cache
 from ringrig.cache import Say
-from ringrig.errors import HostLacks, KernelUnavailable
+from ringrig.errors import KernelUnavailable
 from ringrig.kernel import apt as archive
+from ringrig.kernel import modules
 from ringrig.kernel.apt import Apt, Package
 from ringrig.kernel.buildid import build_id
 from ringrig.kernel.spec import Image
@@ -169,17 +170,14 @@ def _unpack(candidate: Candidate, folder: Path, *, say: Say) -> None:
     say(f"unpacking {candidate.package.name} ({sum(p.unpacked for p in packages) / 1e6:.0f} MB)")
     unpacked = folder / "unpacked"
     for file in files:
-        _check(["dpkg-deb", "-x", str(file), str(unpacked)], folder)
+        _extract(file, unpacked)
     shutil.rmtree(debs)
     _arrange(unpacked, folder, candidate.release)
     shutil.rmtree(unpacked)
     facts = (candidate.package.name, candidate.package.version, candidate.series, candidate.release)
     (folder / _FACTS).write_text(" ".join(facts))
     say(f"indexing the modules of {candidate.release}")
-    depmod = shutil.which("depmod", path="/usr/sbin:/sbin:/usr/bin:/bin")
-    if depmod is None:
-        raise HostLacks("depmod is missing.", next_step="install the package kmod")
-    _check([depmod, "-b", str(folder), candidate.release], folder)
+    modules.index(folder, candidate.release)
 
 
 def _parts(candidate: Candidate) -> list[Package]:
@@ -202,36 +200,36 @@ def _parts(candidate: Candidate) -> list[Package]:
 
 
 def _arrange(unpacked: Path, folder: Path, release: str) -> None:
-    modules = next((m for m in (unpacked / "lib/modules", unpacked / "usr/lib/modules") if m.is_dir()), None)
-    if modules is None or not (modules / release).is_dir():
+    places = (unpacked / "lib/modules", unpacked / "usr/lib/modules")
+    found = next((place for place in places if (place / release).is_dir()), None)
+    if found is None:
         raise KernelUnavailable(
-            f"The package of {release} holds no modules.",
-            next_step="take another series; this one cannot be used",
+            f"The package of {release} holds no modules.", next_step="take another series"
         )
     (folder / "boot").mkdir()
     (folder / "lib").mkdir()
     for kind in ("vmlinuz", "config"):
-        places = (unpacked / "boot" / f"{kind}-{release}", modules / release / kind)
-        found = next((place for place in places if place.is_file()), None)
-        if found:
-            found.rename(folder / "boot" / f"{kind}-{release}")
+        old, new = unpacked / "boot" / f"{kind}-{release}", found / release / kind
+        if old.is_file() or new.is_file():
+            (old if old.is_file() else new).rename(folder / "boot" / old.name)
         elif kind == "vmlinuz":
             raise KernelUnavailable(
                 f"The package of {release} holds no image.", next_step="take another series"
             )
-    modules.rename(folder / "lib" / "modules")
+    found.rename(folder / "lib" / "modules")
 
 
-def _check(command: list[str], folder: Path) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        return
-    if "No space left" in done.stderr:
-        cache.need_space(f"Unpacking into {folder}", 1 << 40)
-    raise KernelUnavailable(
-        f"{command[0]} failed: {done.stderr.strip()[-400:]}",
-        next_step="run the same command again; if it fails again, `rig cache clear kernels` first",
+def _extract(deb: Path, into: Path) -> None:
+    done = subprocess.run(
+        ["dpkg-deb", "-x", str(deb), str(into)], capture_output=True, text=True, check=False
     )
+    if "No space left" in done.stderr:
+        raise cache.full(f"unpacking {deb.name}")
+    if done.returncode:
+        raise KernelUnavailable(
+            f"{deb.name} cannot be unpacked: {done.stderr.strip()[-400:]}",
+            next_step="run the same command again",
+        )
 
 
 def _unavailable(series: str, offered: set[str], complaints: list[str]) -> KernelUnavailable:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
 from ringrig import cache
 from ringrig.cache import Say
-from ringrig.errors import HostLacks, KernelUnavailable, NotAKernel
+from ringrig.errors import KernelUnavailable, NotAKernel
 from ringrig.kernel import bootimage
 from ringrig.kernel.buildid import build_id, digest, of_vmlinux
+from ringrig.kernel.modules import index
 from ringrig.kernel.spec import Image
 
 _IN_TREE = Path("arch/x86/boot/bzImage")
@@ -98,7 +98,7 @@ def _tree(spec: str, tree: Path, *, say: Say) -> Image:
             for file in described:
                 if file.is_file():
                     shutil.copyfile(file, folder / "lib/modules" / boot.release / file.name)
-            _index(folder, boot.release)
+            index(folder, boot.release)
 
     return _image(spec, boot, _key(boot, modules, config), make, say=say)
 
@@ -134,24 +134,12 @@ def _copy_modules(
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, place)
     if not below and not (target / "modules.dep").exists():
-        _index(folder, release)
+        index(folder, release)
 
 
 def _leads_out(file: Path, base: Path) -> bool:
     """lib/modules/R/build and /source lead to headers and sources, which no guest needs."""
     return file.relative_to(base).parts[0] in {"build", "source"}
-
-
-def _index(folder: Path, release: str) -> None:
-    depmod = shutil.which("depmod", path="/usr/sbin:/sbin:/usr/bin:/bin")
-    if depmod is None:
-        raise HostLacks("depmod is missing.", next_step="install the package kmod")
-    done = subprocess.run([depmod, "-b", str(folder), release], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise KernelUnavailable(
-            f"depmod cannot index the modules of {release}: {done.stderr.strip()[-400:]}",
-            next_step="build the modules again",
-        )
 
 
 def _image(spec: str, boot: bootimage.BootImage, key: str, make: cache.Make, *, say: Say) -> Image:

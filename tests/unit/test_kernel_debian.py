@@ -1,14 +1,13 @@
 """Debian's kernels: which package is chosen, how each packaging unpacks, what is said without."""
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 from kernel_images import bzimage, gzipped, vmlinux
 
 from ringrig.errors import KernelUnavailable
-from ringrig.kernel import apt, debian
+from ringrig.kernel import apt, debian, modules
 from ringrig.kernel.apt import Apt, Package
 
 
@@ -57,25 +56,20 @@ def archive(monkeypatch, tmp_path):
     monkeypatch.setattr(apt, "refreshed", lambda: Apt(name="own", options=(), lists=Path("/")))
     monkeypatch.setattr(apt, "configured", lambda: apt.Mirror(uri="mirror", keyring=None))
     monkeypatch.setattr(apt, "release", lambda: "bookworm")
-    monkeypatch.setattr(debian, "_check", unpack)
-    monkeypatch.setattr(shutil, "which", lambda *_args, **_options: "depmod")
+    monkeypatch.setattr(debian, "_extract", unpack)
+    monkeypatch.setattr(modules, "index", lambda _root, _release: None)
     return fake
 
 
-def unpack(command, _folder):
-    """dpkg-deb: the old packages carry all in boot and lib, the new ones share it out; depmod: nothing."""
-    if command[0] != "dpkg-deb":
-        return
-    kind, release = re.fullmatch(
-        r"linux-(image|binary|modules|base)-(.*?)(?:-unsigned)?", command[2]
-    ).groups()
-    root = Path(command[3])
-    modules = root / "usr/lib/modules" / release if kind != "image" else root / "lib/modules" / release
+def unpack(deb, root):
+    """The old packages carry all in boot and lib, the new ones share it out."""
+    kind, release = re.fullmatch(r"linux-(image|binary|modules|base)-(.*?)(?:-unsigned)?", deb.name).groups()
+    below = root / "usr/lib/modules" / release if kind != "image" else root / "lib/modules" / release
     places = {
-        "image": [root / f"boot/vmlinuz-{release}", root / f"boot/config-{release}", modules / "kernel/a.ko"],
-        "binary": [modules / "vmlinuz"],
-        "modules": [modules / "kernel/a.ko"],
-        "base": [modules / "config"],
+        "image": [root / f"boot/vmlinuz-{release}", root / f"boot/config-{release}", below / "kernel/a.ko"],
+        "binary": [below / "vmlinuz"],
+        "modules": [below / "kernel/a.ko"],
+        "base": [below / "config"],
     }
     for place in places[kind]:
         place.parent.mkdir(parents=True, exist_ok=True)
