@@ -117,6 +117,8 @@ def test_kernel_mapping_of_user_memory_goes(make_ring: Callable[..., Subject], l
     subject = make_ring()
     for bgid in range(16):
         assert subject.say(registration(entries=512, bgid=bgid)).res == 0
+    if (seen := vmapped_rings() - before) != 16:
+        pytest.skip(f"needs vmapped rings: /proc/vmallocinfo shows {seen} of 16 (6.1 has none)")
 
     if leave == "unregister":
         for bgid in range(16):
