@@ -89,7 +89,7 @@ def _unpack(apt: archive.Apt, folder: Path, say: Say) -> None:
         debs = folder / "debs"
         debs.mkdir(exist_ok=True)
         for file in archive.download(apt, list(found.values()), into=debs, say=say):
-            subprocess.run(["dpkg-deb", "-x", str(file), str(folder)], check=True)
+            archive.extract(file, folder)
         shutil.rmtree(debs)
         done |= set(wanted)
         if not missing_libraries(program, folder):

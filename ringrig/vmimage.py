@@ -132,6 +132,8 @@ def _make(image: RootImage, folder: Path, say: Say) -> None:
         complaint = maker.communicate()[1].decode(errors="replace")
     if maker.returncode or unpacked.returncode:
         text = (complaint + unpacked.stderr.decode(errors="replace")).strip()
+        if "No space left" in text:
+            raise cache.full(f"making the root image {image.name}")
         raise HostLacks(
             f"The root image {image.name} could not be made: {text[-600:]}",
             next_step="check network and disk, and, unless you are root, that user namespaces are allowed",

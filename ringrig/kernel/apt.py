@@ -175,6 +175,20 @@ def download(apt: Apt, packages: Sequence[Package], *, into: Path, say: Say) -> 
     return [next(iter(into.glob(f"{p.name}_*.deb"))) for p in packages]
 
 
+def extract(deb: Path, into: Path) -> None:
+    """Unpacks a package's files below a directory. Raises KernelUnavailable (damaged), NoSpace."""
+    done = subprocess.run(
+        ["dpkg-deb", "-x", str(deb), str(into)], capture_output=True, text=True, check=False
+    )
+    if "No space left" in done.stderr:
+        raise cache.full(f"unpacking {deb.name}")
+    if done.returncode:
+        raise KernelUnavailable(
+            f"{deb.name} cannot be unpacked: {done.stderr.strip()[-400:]}",
+            next_step="run the same command again",
+        )
+
+
 def _wait(process: subprocess.Popen[str], *, into: Path, total: int, say: Say) -> str:
     try:
         while True:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +169,7 @@ def _unpack(candidate: Candidate, folder: Path, *, say: Say) -> None:
     say(f"unpacking {candidate.package.name} ({sum(p.unpacked for p in packages) / 1e6:.0f} MB)")
     unpacked = folder / "unpacked"
     for file in files:
-        _extract(file, unpacked)
+        archive.extract(file, unpacked)
     shutil.rmtree(debs)
     _arrange(unpacked, folder, candidate.release)
     shutil.rmtree(unpacked)
@@ -217,19 +216,6 @@ def _arrange(unpacked: Path, folder: Path, release: str) -> None:
                 f"The package of {release} holds no image.", next_step="take another series"
             )
     found.rename(folder / "lib" / "modules")
-
-
-def _extract(deb: Path, into: Path) -> None:
-    done = subprocess.run(
-        ["dpkg-deb", "-x", str(deb), str(into)], capture_output=True, text=True, check=False
-    )
-    if "No space left" in done.stderr:
-        raise cache.full(f"unpacking {deb.name}")
-    if done.returncode:
-        raise KernelUnavailable(
-            f"{deb.name} cannot be unpacked: {done.stderr.strip()[-400:]}",
-            next_step="run the same command again",
-        )
 
 
 def _unavailable(series: str, offered: set[str], complaints: list[str]) -> KernelUnavailable:

@@ -56,7 +56,7 @@ def archive(monkeypatch, tmp_path):
     monkeypatch.setattr(apt, "refreshed", lambda: Apt(name="own", options=(), lists=Path("/")))
     monkeypatch.setattr(apt, "configured", lambda: apt.Mirror(uri="mirror", keyring=None))
     monkeypatch.setattr(apt, "release", lambda: "bookworm")
-    monkeypatch.setattr(debian, "_extract", unpack)
+    monkeypatch.setattr(apt, "extract", unpack)
     monkeypatch.setattr(modules, "index", lambda _root, _release: None)
     return fake
 
