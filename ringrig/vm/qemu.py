@@ -137,6 +137,14 @@ class QemuGuest:
         except FileNotFoundError:
             return 0
 
+    def bytes_of_guest(self) -> int:
+        """What the guest itself printed: QEMU's own complaints share the console, and are no sign of life."""
+        try:
+            lines = self.console.read_bytes().splitlines(keepends=True)
+        except FileNotFoundError:
+            return 0
+        return sum(len(line) for line in lines if not line.startswith((b"qemu-system-", b"virtme")))
+
     def _settle(self, *, quiet: float) -> None:
         """Wait until the console has been silent for `quiet` seconds (at most ten times that)."""
         limit, size, since = time.monotonic() + 10 * quiet, -1, time.monotonic()
@@ -192,7 +200,7 @@ def start(plan: Plan, *, name: str, folder: Path, config: Config, say: Callable[
     guest = _launch(plan, name, folder, config, choice.kind)
     if choice.certain:
         return guest
-    why = accel.witness(guest.alive, guest.console_size)
+    why = accel.witness(guest.alive, guest.bytes_of_guest)
     if why is None:
         accel.remember("kvm", "a guest printed under KVM")
         return guest
@@ -202,7 +210,7 @@ def start(plan: Plan, *, name: str, folder: Path, config: Config, say: Callable[
     say(f"KVM does not work here ({why}): guests are emulated (TCG)")
     guest = _launch(plan, name, folder, config, "tcg")
     # Only a guest that prints under TCG shows that it was KVM's fault.
-    if accel.witness(guest.alive, guest.console_size) is None:
+    if accel.witness(guest.alive, guest.bytes_of_guest) is None:
         accel.remember("tcg", why)
     return guest
 
