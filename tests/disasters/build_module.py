@@ -85,9 +85,7 @@ def _fetch_headers(release: str, headers: Path) -> None:
         tree.rename(headers)
     for makefile in (headers / "usr/src").glob("linux-headers-*/Makefile"):
         text = makefile.read_text()
-        makefile.write_text(
-            re.sub(r"^include /usr/src/", f"include {headers}/usr/src/", text, flags=re.MULTILINE)
-        )
+        makefile.write_text(text.replace("/usr/src/linux-", f"{headers}/usr/src/linux-"))
     (headers / "complete").touch()
 
 
