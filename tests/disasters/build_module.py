@@ -46,7 +46,9 @@ def build_module(headers_for: str, cache: Path) -> Path:
         if not built.exists():
             _require_programs()
             headers = home / "headers"
-            if not (headers / "complete").exists():
+            # The Makefiles hold absolute paths, so headers that were moved are not usable.
+            complete = headers / "complete"
+            if not complete.exists() or complete.read_text() != str(headers):
                 _fetch_headers(headers_for, headers)
             _compile(headers_for, headers, built)
     return built
@@ -86,7 +88,7 @@ def _fetch_headers(release: str, headers: Path) -> None:
     for makefile in (headers / "usr/src").glob("linux-headers-*/Makefile"):
         text = makefile.read_text()
         makefile.write_text(text.replace("/usr/src/linux-", f"{headers}/usr/src/linux-"))
-    (headers / "complete").touch()
+    (headers / "complete").write_text(str(headers))
 
 
 def _download(package: str, into: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -61,6 +62,44 @@ def test_unknown_release_is_named(build: ModuleType, programs: Path, tmp_path: P
         build.build_module("6.12.0-x", tmp_path / "cache")
 
     assert not (tmp_path / "cache/disaster-module/6.12.0-x/headers").exists()
+
+
+FAKES = {
+    "apt-get": 'touch "$3.deb"',
+    "dpkg-deb": """case $1 in
+--field) echo "linux-headers-6.12.0-common (= 6.12), linux-image-6.12.0-x, linux-kbuild-6.12.0, gcc-12" ;;
+--extract) t="$3/usr/src/linux-headers-6.12.0-x"; mkdir -p "$t"; touch "$t/.config"
+    echo "include /usr/src/linux-headers-6.12.0-common/Makefile" > "$t/Makefile" ;;
+esac""",
+    "make": """echo make >> "$CALLS"; for word in "$@"; do
+case $word in M=*) cp "${word#M=}/ringrig_disaster.c" "${word#M=}/ringrig_disaster.ko" ;; esac; done""",
+    "ld": "",
+    "gcc": "",
+}
+
+
+def test_a_module_is_built_once_and_again_where_the_cache_was_moved(
+    build: ModuleType, programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Headers refer to themselves in the cache, whatever /usr/src has; a moved cache is not trusted."""
+    for name, script in FAKES.items():
+        program(programs, name, script)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+
+    built = [build.build_module("6.12.0-x", tmp_path / "old") for _ in range(2)]
+    (tmp_path / "old").rename(tmp_path / "new")
+    shutil.rmtree(tmp_path / "new/disaster-module/6.12.0-x" / built[0].parent.name)
+    moved = build.build_module("6.12.0-x", tmp_path / "new")
+
+    makefile = moved.parents[1] / "headers/usr/src/linux-headers-6.12.0-x/Makefile"
+    assert built[0] == built[1]
+    assert (
+        makefile.read_text()
+        == f"include {moved.parents[1]}/headers/usr/src/linux-headers-6.12.0-common/Makefile\n"
+    )
+    assert (tmp_path / "calls").read_text() == "make\n" * 2
+    assert moved.read_bytes() == (DISASTERS / "module/ringrig_disaster.c").read_bytes()
 
 
 def test_a_cache_that_cannot_be_written(build: ModuleType, tmp_path: Path) -> None:
