@@ -30,8 +30,10 @@ cp /ringrig/pack/*.zip /run/ringrig/
 mkdir /run/ringrig/suite
 tar -xf /ringrig/suite.tar -C /run/ringrig/suite
 # The port has room for one open file: reading and writing share it.
+sshd=/ringrig/sshd/usr/sbin/sshd
+[ -x "$sshd" ] || sshd=/usr/sbin/sshd
 while :; do
-    /ringrig/sshd/usr/sbin/sshd -i -e -f /dev/null -h /run/ringrig/host_key \
+    "$sshd" -i -e -f /dev/null -h /run/ringrig/host_key \
         -o AuthorizedKeysFile=/run/ringrig/authorized_keys -o PermitRootLogin=yes -o StrictModes=no \
         -o UsePAM=no -o PrintMotd=no -o UseDNS=no -o PermitUserEnvironment=no -o MaxSessions=64 \
         -o Subsystem="sftp internal-sftp" <>"$port" >&0 2>>/run/ringrig/sshd.log

@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Without a kernel a case has nothing to run on; with a shared one those that may crash it are left out."""
     kernel = config.getoption("kernel")
     if not kernel:
-        if any(item.nodeid.startswith("suites/") for item in items):
+        if any(item.nodeid.startswith("suites/") or item.get_closest_marker("crashes") for item in items):
             raise pytest.UsageError(
                 "cases need a kernel to run on: --kernel host, --kernel debian:6.12, … (or: rig run)"
             )

@@ -101,9 +101,8 @@ def _ini() -> str:
 
 
 def _root(name: str, progress: Progress) -> str | None:
-    if name == "host":
-        return None
-    return str(vmimage.build(name, say=progress.say))
+    root = vmimage.build(name, say=progress.say)
+    return None if root == Path("/") else str(root)
 
 
 def _scratch() -> Path:

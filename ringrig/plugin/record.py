@@ -65,6 +65,7 @@ class Record:
             line["why"] = _first_words(report)
             line["detail"] = report.longreprtext
         if report.when == "teardown":
+            line["at"] = round(time.time(), 3)
             self._results.write(json.dumps({**line, "late": True} if late else line) + "\n")
             self._results.flush()
             self.outcomes[report.nodeid] = line["outcome"]
@@ -106,7 +107,7 @@ _GUIDE = """In this folder:
   junit.xml       the same for CI
   run.json        kernel, build-id, versions, command, verdict
   kernel.config   the kernel's configuration, where the image came with it
-  guests/NAME/    console.log (marked "ringrig: begin/end" around each case), command.json, agent.log of each guest"""
+  guests/NAME/    console.log (marked "ringrig: begin/end" around each case), guest.json, agent.log of each guest"""
 
 
 def write_json(path: Path, data: object) -> None:

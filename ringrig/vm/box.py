@@ -35,8 +35,6 @@ class Box:
     readable: Mapping[str, Path] = field(default_factory=dict)
     writable: Mapping[str, Path] = field(default_factory=dict)
     devices: bool = False
-    root: Path | None = None
-    """A directory that becomes the box's root instead of the host's own parts."""
 
     def argv(self, command: Sequence[str], *, scratch: Path) -> list[str]:
         """The bubblewrap command line for `command`; `scratch` keeps the few files the box invents.
@@ -51,9 +49,7 @@ class Box:
             )
         # An own session keeps Ctrl-C of the terminal away from the guest: the rig decides how it ends.
         out = [bwrap, "--die-with-parent", "--new-session", "--unshare-pid", "--unshare-net", "--unshare-ipc"]
-        out += _invented_etc(scratch) if self.root is None else ["--ro-bind", str(self.root), "/"]
-        if self.root is None:
-            out += _host_parts()
+        out += [*_invented_etc(scratch), *_host_parts()]
         out += ["--dev-bind" if self.devices else "--dev", *(["/dev"] if self.devices else []), "/dev"]
         out += [
             "--proc",

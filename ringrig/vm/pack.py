@@ -70,9 +70,9 @@ def _make(folder: Path) -> None:
             Path(scratch),
             with_source=True,
         )
-        with zipfile.ZipFile(folder / "packages.zip", "a") as out:
+        with zipfile.ZipFile(folder / "packages.zip", "a") as packages:
             for about in site.glob("*.dist-info/METADATA"):
-                out.write(about, str(about.relative_to(site)))
+                packages.write(about, str(about.relative_to(site)))
         # A package must come whole: what is missing in the zip would not be looked for elsewhere.
         tops = {
             library / file.relative_to(library).parts[0] for file in files if file.is_relative_to(library)

@@ -162,7 +162,7 @@ class QemuGuest:
             or "  | (not a byte on the console)"
         )
         return NoBoot(
-            f"{self.facts['image']}: {why}. The console's end:\n{tail}",
+            f"{self.facts['label']}: {why}. The console's end:\n{tail}",
             next_step=f"read {self.console}; try --accel tcg, or another --kernel to tell the machine from the kernel",
         )
 
@@ -231,9 +231,9 @@ def _launch(plan: Plan, name: str, folder: Path, config: Config, kind: str) -> Q
     inside = Path("/ringrig/kernel") / image.relative_to(home)
     box = Box(
         readable={
-            **python_parts(), "/ringrig/kernel": home, "/ringrig/sshd": Path(plan.sshd),
-            "/ringrig/keys": plan.keys, "/ringrig/guest": _GUEST_FILES, "/ringrig/pack": Path(plan.pack),
+            **python_parts(), "/ringrig/kernel": home, "/ringrig/keys": plan.keys, "/ringrig/guest": _GUEST_FILES, "/ringrig/pack": Path(plan.pack),
             "/ringrig/suite.tar": Path(plan.suite),
+            **({"/ringrig/root": Path(plan.root)} if plan.root else {"/ringrig/sshd": Path(plan.sshd)}),
         },
         writable={"/ringrig/sockets": sockets},
         devices=True,
@@ -251,24 +251,35 @@ def _launch(plan: Plan, name: str, folder: Path, config: Config, kind: str) -> Q
     command = [
         str(bin_dir / "vng"), "--run", str(inside), "--force-9p", "--disable-microvm", "--name", name,
         "--cpus", str(config.cpus), "--memory", config.memory, *(["--disable-kvm"] if kind == "tcg" else []),
+        *(["--root", "/ringrig/root", "--rodir", "/ringrig"] if plan.root else []),
         f"--append={_APPEND}", f"--qemu-opts={opts}", "--verbose", "--exec", "sh /ringrig/guest/boot.sh",
     ]  # fmt: skip
     argv = box.argv(command, scratch=sockets)
-    (folder / "command.json").write_text(json.dumps(argv, indent=1) + "\n")
     # With --verbose the serial console is virtme-ng's standard error.
     with _drained(log) as out, _drained(console) as err:
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
             env={"PATH": f"{bin_dir}:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TERM": "dumb"},
         )  # fmt: skip
+    facts: dict[str, object] = {
+        "label": plan.label,
+        "path": plan.path,
+        "guest": "qemu",
+        "accel": kind,
+        "cpus": config.cpus,
+        "memory": config.memory,
+        "root": plan.root or "host",
+        "root over": "9p",
+        "virtme-ng": version("virtme-ng"),
+        "qemu": qemu_version(),
+        "command": argv,
+    }
+    (folder / "guest.json").write_text(json.dumps(facts, indent=1) + "\n")
     slowness = 1.0 if kind == "kvm" else accel.TCG_SLOWNESS
     return QemuGuest(
         name=name, console=console, slowness=slowness, process=process, sockets=sockets, log=log,
         deadline=time.monotonic() + BOOT_SECONDS * slowness,
-        facts={
-            "image": plan.label, "guest": "qemu", "accel": kind, "cpus": config.cpus, "memory": config.memory,
-            "root": "9p", "microvm": False, "virtme-ng": version("virtme-ng"), "qemu": qemu_version(), "argv": argv,
-        },
+        facts=facts,
     )  # fmt: skip
 
 
