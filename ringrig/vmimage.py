@@ -18,20 +18,10 @@ from ringrig.kernel import apt as archive
 _FOLDER = Path(__file__).resolve().parent.parent / "vmimages"
 _KIND = "roots"
 _SIZE = 400 << 20
-# What virtme-ng mounts over or writes below, and an unpacked root may lack.
+# Both virtme-ng and the rig mount things over a root that is read-only by then: the places have to be there.
 _MOUNT_POINTS = (
-    "dev",
-    "proc",
-    "sys",
-    "run",
-    "tmp",
-    "root",
-    "home",
-    "opt",
-    "srv",
-    "mnt",
-    "ringrig",
-    "lib/modules",
+    *("dev", "proc", "sys", "run", "tmp", "home", "opt", "srv", "mnt", "lib/modules"),
+    *("ringrig/guest", "ringrig/keys", "ringrig/pack"),
 )
 
 
@@ -90,7 +80,8 @@ def _read(file: Path) -> RootImage:
 
 def _entry(image: RootImage) -> str:
     """Changes with the recipe."""
-    return f"{image.name}-{hashlib.sha256(repr(image).encode()).hexdigest()[:12]}"
+    recipe = repr((image, _MOUNT_POINTS))
+    return f"{image.name}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
 def _make(image: RootImage, folder: Path, say: Say) -> None:
@@ -140,3 +131,6 @@ def _make(image: RootImage, folder: Path, say: Say) -> None:
         )
     for name in _MOUNT_POINTS:
         (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "ringrig/suite.tar").touch()
+    # A root has a server of its own, and the libraries that fit it.
+    (folder / "ringrig/sshd").symlink_to("/")
