@@ -1,0 +1,316 @@
+"""One worker's guest: reused until it is spoilt, then replaced; and splats find their case or nobody."""
+
+import signal
+
+import pytest
+from fakes.machines import PANIC, World, plan
+
+from ringrig.errors import GuestLacks, GuestLost, NoBoot, WrongKernel
+from ringrig.plugin import keeper as keepers
+from ringrig.plugin.keeper import Keeper, Manner
+
+
+@pytest.fixture
+def world(monkeypatch):
+    world = World()
+    monkeypatch.setattr(keepers, "time", world)
+    monkeypatch.setattr(keepers.machines, "start", world.start)
+    return world
+
+
+@pytest.fixture
+def keeper(world):
+    return make()
+
+
+def make(*, fresh=False, **facts):
+    manner = Manner(timeout=20.0, fresh=fresh, options=())
+    return Keeper(plan(**facts), worker="gw0", manner=manner, say=lambda _: None)
+
+
+def names(troubles):
+    return [trouble.kind for trouble in troubles]
+
+
+def no_boot():
+    return NoBoot("not a byte", next_step="look")
+
+
+def lost():
+    return GuestLost("gone", next_step="look")
+
+
+def test_a_guest_is_reused_while_cases_leave_it_in_order(keeper, world):
+    """Failing ones too: a failure is the case's."""
+    world.does["b"] = lambda _, n: world.done(n, reports=[{"outcome": "failed"}])
+
+    outcomes = [keeper.run(case) for case in "abc"]
+
+    assert world.ran == [("gw0-1", "a"), ("gw0-1", "b"), ("gw0-1", "c")]
+    assert outcomes[1].reports == [{"outcome": "failed"}]
+    assert keeper.boots == 1
+
+
+def test_the_guest_that_begin_started_is_the_one_that_runs(keeper, world):
+    """It boots while pytest collects."""
+    keeper.begin()
+    keeper.run("a")
+
+    assert len(world.machines) == 1
+
+
+def test_fresh_boots_for_every_case(world):
+    """--fresh-vm."""
+    keeper = make(fresh=True)
+
+    for case in "ab":
+        keeper.run(case)
+
+    assert world.ran == [("gw0-1", "a"), ("gw0-2", "b")]
+    assert world.ended() == ["gw0-1", "gw0-2"]
+
+
+def test_a_case_that_panics_is_blamed_and_its_guest_replaced(keeper, world):
+    """The kernel names the case's task; the run goes on."""
+    world.does["b"] = lambda machine, n: machine.dies(world.console(comm=f"case-{n}"))
+
+    outcomes = [keeper.run(case) for case in "abc"]
+
+    assert [names(o.troubles) for o in outcomes] == [[], ["panic"], []]
+    assert world.ran == [("gw0-1", "a"), ("gw0-1", "b"), ("gw0-2", "c")]
+
+
+def test_a_guest_that_dies_without_a_word_fails_the_case_that_ran(keeper, world):
+    """QEMU killed, for one."""
+    world.does["a"] = lambda machine, _: machine.dies("")
+
+    assert names(keeper.run("a").troubles) == ["died"]
+    assert keeper.run("b").guest == "gw0-2"
+
+
+def test_a_deadline_ends_the_case_and_keeps_the_guest(keeper, world):
+    """The agent is asked to abort, after --case-timeout and a little, and answers with the stacks."""
+
+    def hangs(machine, number):
+        machine.aborts = lambda n: world.done(n, reports=None, stacks="thread 7", status=signal.SIGKILL)
+
+    world.does["a"] = hangs
+    before = world.now
+
+    outcome = keeper.run("a")
+
+    assert names(outcome.troubles) == ["timeout"]
+    assert 20 <= world.now - before < 25
+    assert keeper.run("b").guest == "gw0-1"
+    assert world.dumped == []
+
+
+def test_deadlines_are_longer_where_the_guest_is_slow(keeper, world):
+    """Under TCG by its slowness."""
+
+    def hangs(machine, number):
+        machine.aborts = lambda n: world.done(n, reports=None, stacks="thread 7")
+
+    world.does["a"] = hangs
+    keeper.begin()
+    world.machines[0].slowness = 4.0
+    before = world.now
+
+    outcome = keeper.run("a")
+
+    assert 80 <= world.now - before < 95
+    assert "80 s" in outcome.troubles[0].what
+
+
+def test_a_guest_that_answers_no_more_shows_its_stacks_and_is_replaced(keeper, world):
+    """A locked-up kernel: abort is not answered either."""
+    world.does["a"] = lambda machine, _: None
+
+    outcome = keeper.run("a")
+
+    assert names(outcome.troubles) == ["hang"]
+    assert "Show Blocked State" in outcome.troubles[0].detail
+    assert world.dumped == ["gw0-1"]
+    assert keeper.run("b").guest == "gw0-2"
+
+
+def test_a_child_that_cannot_be_reaped_spoils_the_guest(keeper, world):
+    """It would disturb the next case."""
+    world.does["a"] = lambda _, n: world.done(n, reaped=False)
+
+    assert names(keeper.run("a").troubles) == ["hang"]
+    assert keeper.run("b").guest == "gw0-2"
+
+
+def test_a_splat_in_the_name_of_a_case_is_that_cases(keeper, world):
+    """Even when it is found only while the next one runs: then it comes as late news of the first."""
+    keeper.run("a")
+    world.does["b"] = lambda _, n: world.done(n, log=world.log(comm="case-1"))
+
+    outcome = keeper.run("b")
+
+    assert outcome.troubles == []
+    assert [(nodeid, t.kind) for nodeid, t in outcome.late] == [("a", "splat")]
+    assert world.ran == [("gw0-1", "a"), ("gw0-1", "b")]
+
+
+def test_the_only_case_so_far_needs_no_second_run(keeper, world):
+    """Nobody else can have done it."""
+    world.does["a"] = lambda _, n: world.done(n, log=world.log())
+
+    assert names(keeper.run("a").troubles) == ["splat"]
+    assert world.ran == [("gw0-1", "a")]
+
+
+def test_suspects_are_run_again_alone_until_one_does_it_again(keeper, world):
+    """The one that ran at the splat first, then back in time, all in a fresh guest."""
+
+    def warns_late(machine, number):
+        machine.settles = [world.log(at=world.now + 0.2)]
+        return world.done(number)
+
+    keeper.run("a")
+    keeper.run("b")
+    world.does["c"] = lambda _, n: world.done(n, log=world.log())
+    first = keeper.run
+    world.does["b"] = warns_late
+    world.does["c"] = lambda _, n: world.done(n, log=world.log() if n == 3 else [])
+
+    outcome = first("c")
+
+    assert [(nodeid, t.kind) for nodeid, t in outcome.late] == [("b", "splat")]
+    assert outcome.troubles == []
+    assert outcome.uncertain == []
+    assert world.ran[3:] == [("gw0-2", "c"), ("gw0-2", "b")]
+    assert keeper.run("d").guest == "gw0-3"
+
+
+def test_another_splat_on_the_second_run_convicts_nobody(keeper, world):
+    """It must be the same one."""
+    keeper.run("a")
+    world.does["b"] = lambda _, n: world.done(
+        n, log=world.log(function="io_kbuf_commit" if n == 2 else "something_else")
+    )
+
+    outcome = keeper.run("b")
+
+    assert outcome.troubles == outcome.late == []
+    assert len(outcome.uncertain) == 1
+
+
+def test_what_nobody_does_again_is_uncertain(keeper, world):
+    """With every suspect's name; the run goes on in a fresh guest."""
+    keeper.run("a")
+    world.does["b"] = lambda _, n: world.done(n, log=world.log() if n == 2 else [])
+
+    outcome = keeper.run("b")
+
+    assert outcome.troubles == outcome.late == []
+    assert [(t.kind, suspects) for t, suspects in outcome.uncertain] == [("splat", ["a", "b"])]
+    assert keeper.run("c").guest == "gw0-3"
+
+
+def test_a_panic_from_nowhere_is_tried_again_too(keeper, world):
+    """Each death of the second guest costs another one."""
+
+    def panics(machine, number):
+        machine.dies(world.console(PANIC, comm="swapper/0", pid=0))
+
+    keeper.run("a")
+    world.does["b"] = panics
+
+    outcome = keeper.run("b")
+
+    assert names(outcome.troubles) == ["panic"]
+    assert outcome.uncertain == []
+
+
+def test_a_splat_on_a_shared_kernel_is_never_tried_again(world):
+    """It may be anybody's; and nothing is booted there."""
+    keeper = make(kind="host", spec="host", label="host")
+    keeper.run("a")
+    world.does["b"] = lambda _, n: world.done(n, log=world.log())
+
+    outcome = keeper.run("b")
+
+    assert [suspects for _, suspects in outcome.uncertain] == [["a", "b"]]
+    assert len(world.ran) == 2
+
+
+def test_the_last_case_has_its_late_splats_too(keeper, world):
+    """finish() watches the guest for a moment."""
+    keeper.run("a")
+    world.machines[0].settles = [world.log(comm="case-1")]
+
+    outcome = keeper.finish()
+
+    assert [(nodeid, t.kind) for nodeid, t in outcome.late] == [("a", "splat")]
+
+
+def test_finish_without_a_guest_or_a_case_is_nothing(keeper, world):
+    """Nothing is booted for it."""
+    assert keeper.finish() is None
+
+    keeper.begin()
+
+    assert keeper.finish() is None
+
+
+def test_old_taint_of_the_guest_is_no_cases(world):
+    """A kernel that boots tainted, and a taint that an earlier case has brought."""
+    world.taint = 1 << 9
+    keeper = make()
+
+    assert keeper.run("a").troubles == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [no_boot(), lost(), GuestLacks("no io_uring", next_step="x"), WrongKernel("other", next_step="x")],
+)
+def test_a_kernel_that_does_not_boot_is_tried_once(keeper, world, error):
+    """Every case gets the same cause, and no second boot is paid for."""
+    world.boots = [error]
+
+    for case in "abc":
+        with pytest.raises(type(error)) as caught:
+            keeper.run(case)
+        assert caught.value is error
+
+    assert len(world.machines) == 1
+    assert world.ended() == ["gw0-1"]
+
+
+def test_a_later_boot_that_fails_is_tried_once_more(keeper, world):
+    """It has booted before: the machine may have stumbled."""
+    world.does["a"] = lambda machine, _: machine.dies("")
+    world.boots = [None, no_boot()]
+    keeper.run("a")
+
+    assert keeper.run("b").guest == "gw0-3"
+
+
+def test_a_second_stumble_in_a_row_ends_it(keeper, world):
+    """Then for all cases that are left."""
+    world.does["a"] = lambda machine, _: machine.dies("")
+    world.boots = [None, no_boot(), lost()]
+    keeper.run("a")
+
+    for case in "bc":
+        with pytest.raises(GuestLost):
+            keeper.run(case)
+    assert len(world.machines) == 3
+
+
+def test_a_start_that_fails_is_kept_for_the_first_case(keeper, monkeypatch):
+    """begin() runs while pytest starts, where nobody could be told."""
+
+    def start(*_, **__):
+        raise no_boot()
+
+    monkeypatch.setattr(keepers.machines, "start", start)
+
+    keeper.begin()
+
+    with pytest.raises(NoBoot):
+        keeper.run("a")
