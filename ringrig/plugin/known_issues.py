@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from ringrig.model.profiles import profile_for
+from ringrig.model.profiles import profile_for, profiles
+from ringrig.model.traits import unknown
 from ringrig.vm.plan import Plan
 
 
@@ -51,7 +52,7 @@ class KnownIssues:
         try:
             tables = tomllib.loads(path.read_text(encoding="utf-8")).get("issue", [])
             issues = [_issue(table) for table in tables]
-        except (tomllib.TOMLDecodeError, TypeError) as error:
+        except (TypeError, ValueError, re.error) as error:
             raise pytest.UsageError(f"{path}: {error}") from error
         profile = profile_for(plan.spec, plan.release)
         today = datetime.date.today()
@@ -81,10 +82,20 @@ class KnownIssues:
 
 
 def _issue(table: dict[str, Any]) -> Issue:
+    """One entry. TypeError, ValueError, re.error: an entry that is misspelt would never match, and nobody would notice."""
     fields: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
     }
-    return Issue(**fields)
+    issue = Issue(**fields)
+    for name in ("id", "title", "case", "shows", "link"):
+        if not isinstance(getattr(issue, name), str):
+            raise TypeError(f"{issue.id}: {name} must be a string")
+    if type(issue.expires) is not datetime.date:
+        raise TypeError(f"{issue.id}: expires must be a date, like 2027-11-30")
+    re.compile(issue.shows)
+    if wrong := [*unknown(issue.traits), *(name for name in issue.profiles if name not in profiles())]:
+        raise ValueError(f"{issue.id}: no such trait or profile: {', '.join(wrong)}")
+    return issue
 
 
 def _matches(pattern: str, nodeid: str) -> bool:
