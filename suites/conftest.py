@@ -36,6 +36,7 @@ _TRAIT_OF = {
     "min_left": "pbuf_min_left",
     "status": "pbuf_status",
     "registered_ring_fd": "registered_ring_fd",
+    "task_restrictions": "task_restrictions",
 }
 """Capabilities whose absence a profile can make a failure."""
 
@@ -203,9 +204,15 @@ def pipe(ring: Subject) -> Pipe:
 
 
 @pytest.fixture
-def pins() -> PinWatch:
+def shared_kernel() -> bool:
+    """Others use this kernel too and move its counters."""
+    return bool(facts()["shared"])
+
+
+@pytest.fixture
+def pins(shared_kernel: bool) -> PinWatch:
     """Watches nr_foll_pin_acquired and _released of /proc/vmstat; the case says needs("pin_counters")."""
-    return PinWatch(shared=bool(facts()["shared"]))
+    return PinWatch(shared=shared_kernel)
 
 
 @pytest.fixture

@@ -66,6 +66,19 @@ PREFIX: tuple[Check[Call], ...] = (
         ),
     ),
     Check(
+        name="task_restriction",
+        errno=errno.EACCES,
+        where=f"{_REGISTER_C} io_uring_register_blind()",
+        broken=lambda call, state, _: (
+            call.fd in {Fd.MINUS_ONE, Fd.REGISTERED_MINUS_ONE}
+            and (limits := state.restrictions) is not None
+            and limits.inherited
+            and not limits.sqe_only
+            and call.op not in limits.register_ops
+        ),
+        only=_t("task_restrictions"),
+    ),
+    Check(
         name="blind_fd",
         errno=errno.EINVAL,
         where=f"{_REGISTER_C} io_uring_register_blind()",
@@ -105,7 +118,7 @@ PREFIX: tuple[Check[Call], ...] = (
         where=f"{_REGISTER_C} __io_uring_register()",
         broken=lambda call, state, traits: (
             state.restrictions is not None
-            and not state.disabled
+            and (not state.disabled or state.restrictions.inherited)
             and call.op not in state.restrictions.register_ops
             and not (state.restrictions.sqe_only and "register_restrictions_apart" in traits)
         ),

@@ -10,8 +10,10 @@ from ringrig.model.calls import Fd, Memory, kernel_registration, registration, s
 from ringrig.model.spec import name_of
 from ringrig.model.subject import Subject
 from ringrig.model.traits import TRAITS
+from ringrig.uring import bufring
 from ringrig.uring import consts as c
 from ringrig.uring.memory import Arena, Unavailable
+from ringrig.uring.restriction import in_child, restrict_task
 from ringrig.uring.ring import Ring
 
 
@@ -108,6 +110,15 @@ def _blind_fd(s: Subject) -> bool:
     return _either(res, yes=-errno.EINVAL, no=-errno.EBADF)
 
 
+def _mmap_refusal_is_einval(s: Subject) -> bool:
+    return _either(bufring.map_kernel_ring(s.ring, bgid=8, entries=8), yes=-errno.EINVAL, no=-errno.ENOMEM)
+
+
+def _task_restrictions(_: Subject) -> bool:
+    res = in_child(lambda: restrict_task((c.IORING_RESTRICTION_SQE_OP, c.IORING_OP_NOP)))
+    return _either(min(0, res), yes=0, no=(-errno.EINVAL, -errno.EBADF))
+
+
 def _register_restrictions_apart(s: Subject) -> bool:
     with Ring(flags=c.IORING_SETUP_R_DISABLED) as ring:
         if (res := ring.restrict((c.IORING_RESTRICTION_SQE_OP, c.IORING_OP_READ))) < 0:
@@ -131,6 +142,8 @@ EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
     "dirty_tracked_memory_refused": _dirty_tracked_memory_refused,
     "queue_memory_pinnable": _queue_memory_pinnable,
     "blind_fd": _blind_fd,
+    "mmap_refusal_is_einval": _mmap_refusal_is_einval,
+    "task_restrictions": _task_restrictions,
     "register_restrictions_apart": _register_restrictions_apart,
 }
 

@@ -176,7 +176,11 @@ class Model:
         """IORING_REGISTER_ENABLE_RINGS."""
         self.state = replace(self.state, disabled=False)
 
-    def restrict(self, *register_ops: int, sqe_only: bool = False) -> None:
-        """IORING_REGISTER_RESTRICTIONS: only `register_ops` stay allowed once the ring is enabled."""
-        restrictions = Restrictions(register_ops=frozenset(register_ops), sqe_only=sqe_only)
+    def restrict(self, *register_ops: int, sqe_only: bool = False, inherited: bool = False) -> None:
+        """IORING_REGISTER_RESTRICTIONS: only `register_ops` stay allowed once the ring is enabled.
+
+        `inherited`: of the task, before it made the ring.
+        """
+        allowed = frozenset(register_ops)
+        restrictions = Restrictions(register_ops=allowed, sqe_only=sqe_only, inherited=inherited)
         self.state = replace(self.state, restrictions=restrictions)

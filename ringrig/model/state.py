@@ -26,10 +26,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restrictions:
-    """What IORING_REGISTER_RESTRICTIONS set up; in force once the ring is enabled."""
+    """What IORING_REGISTER_RESTRICTIONS set up; in force once the ring is enabled, at once if `inherited`."""
 
     register_ops: frozenset[int] = frozenset()
     sqe_only: bool = False
+    inherited: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,6 +120,18 @@ TRAITS: dict[str, Trait] = {
             since=("6.13",),
         ),
         Trait(
+            name="mmap_refusal_is_einval",
+            says="mmap() at the offset of a group that has nothing to map is -EINVAL (before: -ENOMEM)",
+            where="io_uring/memmap.c io_uring_get_unmapped_area()",
+        ),
+        Trait(
+            name="task_restrictions",
+            says="IORING_REGISTER_RESTRICTIONS on fd -1 restricts the task, its later rings included",
+            where="io_uring/register.c io_register_restrictions_task()",
+            commit="ed82f35b926b",
+            since=("7.0",),
+        ),
+        Trait(
             name="register_restrictions_apart",
             says="restrictions that name SQE operations only leave the register operations free",
             where="io_uring/register.c io_parse_restrictions()",

@@ -18,6 +18,7 @@ from typing import TypedDict
 from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
 from ringrig.uring.memory import Arena, Unavailable
+from ringrig.uring.restriction import in_child, restrict_task
 from ringrig.uring.ring import Ring, SetupFailed
 from ringrig.uring.structs import io_uring_buf_reg, io_uring_probe
 
@@ -120,6 +121,7 @@ def _findings(ring: Ring, arena: Arena, features: int) -> list[tuple[str, str]]:
         ("pin_counters", _pin_counters()),
         ("vmallocinfo", _vmallocinfo()),
         ("hugetlb", _hugetlb()),
+        ("task_restrictions", _task_restrictions()),
         ("ramfs", _can(arena.ramfs_file)),
         ("disk_file", _can(arena.disk_file)),
         ("memfd_secret", _can(lambda: arena.secret(libc.PAGE_SIZE))),
@@ -188,6 +190,13 @@ def _can(make: Callable[[], int]) -> str:
     except Unavailable as error:
         return str(error)
     return ""
+
+
+def _task_restrictions() -> str:
+    res = in_child(lambda: restrict_task((c.IORING_RESTRICTION_SQE_OP, c.IORING_OP_NOP)))
+    if res == -errno.EBADF:
+        return "io_uring_register() on fd -1 says -EBADF"
+    return _absent("IORING_REGISTER_RESTRICTIONS on fd -1", min(0, res))
 
 
 def _pin_counters() -> str:

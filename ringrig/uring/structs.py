@@ -201,6 +201,15 @@ class io_uring_restriction(Structure):
     _fields_ = (("opcode", c_uint16), ("register_op", c_uint8), ("resv", c_uint8), ("resv2", c_uint32 * 3))
 
 
+class io_uring_task_restriction(Structure):
+    """16 bytes, followed by `nr_res` io_uring_restriction; IORING_REGISTER_RESTRICTIONS on fd -1."""
+
+    flags: int
+    nr_res: int
+    resv: Array[c_uint32]
+    _fields_ = (("flags", c_uint16), ("nr_res", c_uint16), ("resv", c_uint32 * 3))
+
+
 class io_uring_rsrc_update(Structure):
     """16 bytes, argument of IORING_(UN)REGISTER_RING_FDS; offset -1 asks for any free slot."""
 
