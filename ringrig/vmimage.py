@@ -20,8 +20,17 @@ _KIND = "roots"
 _SIZE = 400 << 20
 # Both virtme-ng and the rig mount things over a root that is read-only by then: the places have to be there.
 _MOUNT_POINTS = (
-    *("dev", "proc", "sys", "run", "tmp", "home", "opt", "srv", "mnt", "lib/modules"),
-    *("ringrig/guest", "ringrig/keys", "ringrig/pack"),
+    "dev",
+    "proc",
+    "sys",
+    "run",
+    "tmp",
+    "home",
+    "opt",
+    "srv",
+    "mnt",
+    "ringrig",
+    "usr/lib/modules",
 )
 
 
@@ -131,6 +140,3 @@ def _make(image: RootImage, folder: Path, say: Say) -> None:
         )
     for name in _MOUNT_POINTS:
         (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "ringrig/suite.tar").touch()
-    # A root has a server of its own, and the libraries that fit it.
-    (folder / "ringrig/sshd").symlink_to("/")

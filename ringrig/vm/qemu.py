@@ -33,7 +33,7 @@ _SSH_PORT = "ringrig.ssh"
 # Under TCG the plainest CPU: Python starts twice as fast as on `max`, whose vector and protection features are emulated.
 _APPEND = (
     "ignore_loglevel printk.devkmsg=on printk.time=1 log_buf_len=4M no5lvl "
-    "sysrq_always_enabled unknown_nmi_panic=1 hung_task_panic=0 mitigations=off raid=noautodetect"
+    "sysrq_always_enabled unknown_nmi_panic=1 panic_print=0x40 hung_task_panic=0 mitigations=off raid=noautodetect"
 )
 BOOT_SECONDS = 60.0
 """Limit from start to the SSH server's first byte at native speed."""
@@ -234,6 +234,7 @@ def _launch(plan: Plan, name: str, folder: Path, config: Config, kind: str) -> Q
             **python_parts(), "/ringrig/kernel": home, "/ringrig/keys": plan.keys, "/ringrig/guest": _GUEST_FILES, "/ringrig/pack": Path(plan.pack),
             "/ringrig/suite.tar": Path(plan.suite),
             **({"/ringrig/root": Path(plan.root)} if plan.root else {"/ringrig/sshd": Path(plan.sshd)}),
+            **({"/ringrig/root/usr/lib/modules": home / "lib/modules"} if plan.root and plan.modules else {}),
         },
         writable={"/ringrig/sockets": sockets},
         devices=True,
@@ -251,7 +252,7 @@ def _launch(plan: Plan, name: str, folder: Path, config: Config, kind: str) -> Q
     command = [
         str(bin_dir / "vng"), "--run", str(inside), "--force-9p", "--disable-microvm", "--name", name,
         "--cpus", str(config.cpus), "--memory", config.memory, *(["--disable-kvm"] if kind == "tcg" else []),
-        *(["--root", "/ringrig/root", "--rodir", "/ringrig"] if plan.root else []),
+        *(["--root", "/ringrig/root", "--rodir", "/ringrig=/ringrig"] if plan.root else []),
         f"--append={_APPEND}", f"--qemu-opts={opts}", "--verbose", "--exec", "sh /ringrig/guest/boot.sh",
     ]  # fmt: skip
     argv = box.argv(command, scratch=sockets)
