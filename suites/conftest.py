@@ -75,9 +75,10 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """In an agent: probe once here, so that the forked cases inherit the answers."""
+    """In an agent: find out once here what the forked cases then inherit."""
     if "RINGRIG_FACTS" in os.environ:
         probe()
+        expected_profile()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

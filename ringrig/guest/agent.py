@@ -74,8 +74,8 @@ class Agent:
             return
         if self._lock is not None:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._wire.send({"op": "begun", "id": number})
         before = self._watch.log()  # what came after the case before this one ended
-        pins = self._watch.pins()
         self._watch.mark(f"begin {number} {nodeid}")
         began = time.clock_gettime(time.CLOCK_MONOTONIC)
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
@@ -86,12 +86,12 @@ class Agent:
         answer, stacks = self._await(pid, read_end, number)
         os.close(read_end)
         reaped, status = _reap(pid, seconds=_REAP_SECONDS * self._slowness)
-        left = self._watch.pins_back(pins, seconds=1.0 * self._slowness) if reaped else 0
+        left = self._watch.pins_back(seconds=1.0 * self._slowness) if reaped else 0
         ended = time.clock_gettime(time.CLOCK_MONOTONIC)
         self._watch.mark(f"end {number} {nodeid}")
         done: Message = {
             "op": "done", "id": number, "pid": pid, "began": began, "ended": ended, "status": status, "reaped": reaped,
-            "reports": json.loads(answer) if answer else None, "stacks": stacks, "log": [*before, *self._watch.log()],
+            "reports": _reports(answer), "stacks": stacks, "log": [*before, *self._watch.log()],
             "taint": self._watch.taint(), "pins_left": left, "blind": self._watch.blind,
         }  # fmt: skip
         if self._lock is not None:
@@ -100,7 +100,7 @@ class Agent:
 
     def _case(self, item: pytest.Item, number: int, write_end: int) -> None:
         """In the child: run the case with its whole set-up and tear-down, write its reports, leave."""
-        code = 1
+        code, me = 1, os.getpid()
         try:
             os.setsid()
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -113,7 +113,7 @@ class Agent:
                 config.hook.pytest_report_to_serializable(config=config, report=report) for report in reports
             ]
             data = json.dumps(out, default=str).encode()
-            while data:
+            while data and os.getpid() == me:  # a process that the case forked may come back here, too
                 data = data[os.write(write_end, data) :]
             code = 0
         finally:
@@ -138,10 +138,9 @@ class Agent:
                     message = self._wire.receive()
                     if message is not None and message["op"] == "abort" and message["id"] == number:
                         stacks = portrait(pid)
-                        os.killpg(pid, signal.SIGKILL)
                         return answer, stacks
-        except (Closed, ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        except Closed:
+            _reap(pid, seconds=_REAP_SECONDS)
             raise
         finally:
             os.close(exited)
@@ -166,6 +165,8 @@ class Agent:
                     session=self._session, config=self._session.config, items=items
                 )
                 self._items |= {item.nodeid: item for item in items}
+                # Once more with every conftest loaded: what they find out here, the forked cases inherit.
+                self._session.config.hook.pytest_collection_finish(session=self._session)
                 break
             assert isinstance(node, pytest.Collector)
             if node not in self._nodes:
@@ -183,6 +184,7 @@ class Agent:
 def _reap(pid: int, *, seconds: float) -> tuple[bool, int]:
     """Collect the child and everything it left running; (all are gone, the child's wait status)."""
     status, limit, pause = 0, time.monotonic() + seconds, 0.0005
+    os.kill(pid, signal.SIGKILL)  # it may not have got as far as its own process group
     while time.monotonic() < limit:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
@@ -199,6 +201,14 @@ def _reap(pid: int, *, seconds: float) -> tuple[bool, int]:
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
     return False, status
+
+
+def _reports(answer: bytes) -> object:
+    """What the child sent; None if it was cut short, or ended before it could."""
+    try:
+        return json.loads(answer)
+    except ValueError:
+        return None
 
 
 def _kernel_lock() -> int:

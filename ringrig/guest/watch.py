@@ -25,7 +25,8 @@ class Watch:
         self._taint = self._open("taint", "/proc/sys/kernel/tainted", os.O_RDONLY)
         self._vmstat = self._open("pinned pages", "/proc/vmstat", os.O_RDONLY)
         self._refresh = self._open("pinned pages exactly", "/proc/sys/vm/stat_refresh", os.O_RDONLY)
-        if self._vmstat is not None and self.pins() is None:
+        self._pinned = self.pins()
+        if self._vmstat is not None and self._pinned is None:
             self.blind["pinned pages"] = "no nr_foll_pin_* counters in /proc/vmstat"
         if self._log is not None:
             os.lseek(self._log, 0, os.SEEK_END)
@@ -85,14 +86,15 @@ class Watch:
             values.append(int(text[at + len(name) : text.index(b"\n", at)]))
         return values[0] - values[1]
 
-    def pins_back(self, before: int | None, *, seconds: float) -> int:
-        """Wait until no more pages are pinned than `before` (rings are torn down asynchronously); pages left over at the limit."""
-        if before is None:
-            return 0
-        limit, pause = time.monotonic() + seconds, 0.0005
+    def pins_back(self, *, seconds: float) -> int:
+        """Wait until no more pages are pinned than at the last call; rings are torn down asynchronously.
+
+        Pages left over at the limit, which the next call takes for granted.
+        """
+        limit, pause, before = time.monotonic() + seconds, 0.0005, self._pinned
         while True:
-            now = self.pins()
-            if now is None or now <= before:
+            now = self._pinned = self.pins()
+            if now is None or before is None or now <= before:
                 return 0
             if time.monotonic() > limit:
                 return now - before

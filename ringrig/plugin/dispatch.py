@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from ringrig.plugin.keeper import Keeper, Manner, Outcome
 from ringrig.plugin.known_issues import KnownIssues
 from ringrig.plugin.prepare import Context
 from ringrig.vm import shell
+
+_NEEDS = re.compile(r"Skipped: needs ([^:]+):")
 
 
 class Dispatch:
@@ -95,6 +99,7 @@ class Dispatch:
         for trouble in outcome.troubles:
             _fail(reports, trouble)
         self._known.apply(reports)
+        _require(reports, self._config.getoption("require"))
         for report in reports:
             report.user_properties.append(("guest", outcome.guest))
         return reports
@@ -131,6 +136,16 @@ def _fail(reports: list[pytest.TestReport], trouble: Trouble) -> None:
         return
     report.outcome = "failed"
     report.longrepr = _text(trouble)
+
+
+def _require(reports: list[pytest.TestReport], required: Sequence[str]) -> None:
+    """A case left out for want of a required capability fails."""
+    for report in reports:
+        found = _NEEDS.search(str(report.longrepr)) if report.skipped and not hasattr(report, "wasxfail") else None
+        wanted = set(found[1].split(", ")) & set(required) if found else set()
+        if wanted:
+            report.longrepr = f"--require {', '.join(sorted(wanted))}: {report.longrepr[2]}"  # type: ignore[index]
+            report.outcome = "failed"
 
 
 def _text(trouble: Trouble, *, late: bool = False) -> str:

@@ -16,6 +16,9 @@ from ringrig.vm.machine import Machine
 from ringrig.vm.plan import Plan
 from ringrig.vm.splats import Splat, find_splats
 
+_TURN_SECONDS = 600.0
+"""How long others may keep a case waiting for a kernel that is shared (their own hanging cases included)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manner:
@@ -140,7 +143,8 @@ class Keeper:
         course = Course(end="dead")
         try:
             machine.link.send({"op": "run", "id": number, "nodeid": nodeid})
-            done = self._await(machine, (self._manner.timeout + 2) * machine.slowness)
+            turn = _TURN_SECONDS if self.plan.shared else 0.0
+            done = self._await(machine, (self._manner.timeout + 2) * machine.slowness, turn=turn)
             if done is None:
                 machine.link.send({"op": "abort", "id": number})
                 done = self._await(machine, 4 + 3 * machine.slowness)
@@ -158,14 +162,17 @@ class Keeper:
         )  # fmt: skip
         return course, ran
 
-    def _await(self, machine: Machine, seconds: float) -> Message | None:
+    def _await(self, machine: Machine, seconds: float, *, turn: float = 0.0) -> Message | None:
+        """The agent's next answer; None after `seconds`, which count from its turn where it must wait up to `turn` for one."""
         assert machine.link is not None
-        limit = time.monotonic() + seconds
+        limit = time.monotonic() + seconds + turn
         while (left := limit - time.monotonic()) > 0:
             message = machine.link.receive(min(0.5, left))
-            if message is not None:
+            if message is not None and message["op"] == "begun":
+                limit = time.monotonic() + seconds
+            elif message is not None:
                 return message
-            if not machine.alive():
+            elif not machine.alive():
                 raise Closed
         return None
 
