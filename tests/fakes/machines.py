@@ -40,7 +40,8 @@ def plan(**facts):
 class World:
     """Time, and what happens.
 
-    `does[nodeid]`, called with (machine, number), returns the agent's answer, or None for silence.
+    `does[nodeid]`, called with (machine, number), returns the agent's answer (or several), or None
+    for silence; a number among several is a pause in seconds.
     `boots` holds what each start brings: an exception or None; beyond its end all is well.
     """
 
@@ -139,11 +140,14 @@ class FakeLink:
             answer = world.does.get(message["nodeid"], lambda _, number: world.done(number))(
                 machine, message["id"]
             )
-            self.answers += [answer] if answer else []
+            self.answers += answer if isinstance(answer, list) else [answer] if answer else []
 
     def receive(self, seconds=None):
         if self.machine.dead:
             raise Closed
+        if self.answers and not isinstance(self.answers[0], dict):
+            self.machine.world.now += self.answers.pop(0)
+            return None
         if self.answers:
             return self.answers.pop(0)
         self.machine.world.now += seconds

@@ -225,6 +225,33 @@ def test_a_panic_from_nowhere_is_tried_again_too(keeper, world):
     assert outcome.uncertain == []
 
 
+def test_waiting_for_a_turn_on_a_shared_kernel_is_not_hanging(world):
+    """Another rig's case may hang there meanwhile; the deadline counts from the case's own beginning."""
+    keeper = make(kind="host", spec="host", label="host")
+    begun = {"op": "begun", "id": 1}
+    world.does["a"] = lambda _, n: [100.0, begun, 15.0, world.done(n)]
+
+    outcome = keeper.run("a")
+
+    assert outcome.troubles == []
+    assert keeper.run("b").guest == "gw0-1"
+
+
+def test_a_deadline_on_a_shared_kernel_counts_from_the_turn(world):
+    """A case that hangs there is aborted after its own time."""
+    keeper = make(kind="host", spec="host", label="host")
+
+    def hangs(machine, number):
+        machine.aborts = lambda n: world.done(n, reports=None, stacks="thread 7")
+        return [100.0, {"op": "begun", "id": number}]
+
+    world.does["a"] = hangs
+    before = world.now
+
+    assert names(keeper.run("a").troubles) == ["timeout"]
+    assert 120 <= world.now - before < 125
+
+
 def test_a_splat_on_a_shared_kernel_is_never_tried_again(world):
     """It may be anybody's; and nothing is booted there."""
     keeper = make(kind="host", spec="host", label="host")
