@@ -188,6 +188,7 @@ def make_group(ring: Subject) -> Callable[..., Group]:
     def make(**options: int) -> Group:
         made = Group(ring.ring, ring.arena, **options)
         assert made.register() == 0
+        ring.owns(made.bgid)
         return made
 
     return make

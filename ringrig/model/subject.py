@@ -22,9 +22,9 @@ from ringrig.model.calls import (
     unregistration,
 )
 from ringrig.model.spec import Outcome, Survey
+from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
 from ringrig.uring import group as legacy_ops
-from ringrig.uring import libc
 from ringrig.uring.memory import Arena
 from ringrig.uring.ring import Ring
 
@@ -67,6 +67,7 @@ class Subject:
     def __init__(self, ring: Ring, arena: Arena) -> None:
         self.ring, self.arena = ring, arena
         self._slot: int | None = None
+        self._bgids: set[int] = set()
         self._kept: list[object] = []
 
     def register_pbuf_ring(self, call: BufReg) -> Outcome:
@@ -104,7 +105,13 @@ class Subject:
             taken=self.register_pbuf_ring(registration(bgid=bgid)).res,
         )
 
+    def owns(self, bgid: int) -> None:
+        """A ring was registered under `bgid` otherwise: close() unregisters it."""
+        self._bgids.add(bgid)
+
     def _reg(self, call: BufReg) -> bytes:
+        if call.op == c.IORING_REGISTER_PBUF_RING:
+            self._bgids.add(call.bgid)
         addr = self.memory(call.memory, call.length) + call.offset & 0xFFFFFFFFFFFFFFFF
         return _REG.pack(addr, call.entries, call.bgid, call.flags, call.min_left, *call.resv)
 
@@ -217,7 +224,14 @@ class Subject:
         }[fd]
 
     def close(self) -> None:
-        """Ring, memory, descriptors, registered slot."""
+        """Ring, memory, descriptors, registered slot.
+
+        Groups go first, by hand: with the io_uring alone their pages would come back some RCU grace periods
+        later (io_ring_exit_work()), and whoever watches pins between cases would wait for that each time.
+        """
+        if self.ring.fd >= 0:
+            for bgid in self._bgids:
+                bufring.unregister(self.ring, bgid)
         if self._slot is not None and self._slot >= 0:
             self.ring.unregister_ring_fd(self._slot)
         for kept in self._kept:
