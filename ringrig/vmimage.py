@@ -18,7 +18,7 @@ from ringrig.kernel import apt as archive
 _FOLDER = Path(__file__).resolve().parent.parent / "vmimages"
 _KIND = "roots"
 _SIZE = 400 << 20
-# Both virtme-ng and the rig mount things over a root that is read-only by then: the places have to be there.
+# virtme-ng and the rig mount things over a root that is read-only by then: the places have to be there.
 _MOUNT_POINTS = (
     "dev",
     "proc",
