@@ -68,7 +68,9 @@ def build(name: str, *, say: Say) -> Path:
     image = load(name)
     if image.kind == "host":
         return Path("/")
-    return cache.entry(_KIND, _entry(image), make=lambda folder: _make(image, folder, say), say=say)
+    root = cache.entry(_KIND, _entry(image), make=lambda folder: _make(image, folder, say), say=say)
+    cache.prune(_KIND, keep=2)
+    return root
 
 
 def state(image: RootImage) -> str:
