@@ -48,8 +48,12 @@ class Wire:
                 raise Closed("end of stream")
             self._buffer += data
         line, self._buffer = self._buffer.split(b"\n", 1)
-        message = json.loads(line)
-        assert isinstance(message, dict)
+        try:
+            message = json.loads(line)
+        except ValueError:
+            message = None
+        if not isinstance(message, dict):
+            raise Closed(f"these are no words of an agent's: {line[:200]!r}")
         return message
 
     def pending(self) -> bool:

@@ -70,9 +70,16 @@ class SshLink:
     """An agent behind one channel of an SSH connection."""
 
     def __init__(self, transport: paramiko.Transport, command: str, *, log: Path) -> None:
+        """GuestLost: the connection gives no session."""
         self._log = log
-        self._channel = transport.open_session(timeout=60)
-        self._channel.exec_command(command)
+        try:
+            self._channel = transport.open_session(timeout=60)
+            self._channel.exec_command(command)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise GuestLost(
+                f"The SSH server gives no session: {error}.",
+                next_step="read the guest's console in the run folder; on a board, its sshd's log",
+            ) from error
         # select() on a channel is a pipe that paramiko fills; a socket pair lets Wire work on plain descriptors.
         self._ours, theirs = socket.socketpair()
         self._wire = Wire(self._ours.fileno(), self._ours.fileno())
@@ -83,7 +90,7 @@ class SshLink:
         try:
             while data := self._channel.recv(1 << 16):
                 pair.sendall(data)
-        except OSError:
+        except (OSError, EOFError):
             pass
         finally:
             with contextlib.suppress(OSError):
@@ -93,7 +100,7 @@ class SshLink:
         try:
             while data := pair.recv(1 << 16):
                 self._channel.sendall(data)
-        except OSError:
+        except (OSError, EOFError):
             pass
         finally:
             self._channel.close()
@@ -103,7 +110,7 @@ class SshLink:
             try:
                 while data := self._channel.recv_stderr(1 << 14):
                     out.write(data)
-            except OSError:
+            except (OSError, EOFError):
                 pass
 
     def send(self, message: Message) -> None:
@@ -172,18 +179,21 @@ def run(
     transport: paramiko.Transport, command: Sequence[str], *, data: bytes = b"", seconds: float = 60
 ) -> tuple[int, str]:
     """A command's exit status and output (both streams). GuestLost: no answer within `seconds`."""
-    channel = transport.open_session(timeout=seconds)
-    channel.settimeout(seconds)
-    channel.set_combine_stderr(True)
+    channel = None
     try:
+        channel = transport.open_session(timeout=seconds)
+        channel.settimeout(seconds)
+        channel.set_combine_stderr(True)
         channel.exec_command(shlex.join(command))
         channel.sendall(data)
         channel.shutdown_write()
         out = b"".join(iter(lambda: channel.recv(1 << 16), b""))
         return channel.recv_exit_status(), out.decode(errors="replace")
-    except (OSError, EOFError) as error:
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        why = str(error) or f"not within {seconds:.0f} s"
         raise GuestLost(
-            f"No answer to {command[0]} within {seconds:.0f} s.", next_step="read the guest's console"
+            f"No answer to {command[0]}: {why}.", next_step="read the guest's console; on a board, its sshd's log"
         ) from error
     finally:
-        channel.close()
+        if channel is not None:
+            channel.close()

@@ -26,6 +26,8 @@ _PYTHON_FLAGS = ("-sSP", "-m", "ringrig.guest.agent")
 _QUIET = ("PYTHONDONTWRITEBYTECODE=1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", "LC_ALL=C.UTF-8")
 AGENT_SECONDS = 30.0
 """Limit for the agent to import pytest and answer, at native speed."""
+SSH_SECONDS = 15.0
+"""Limit for an SSH session, from the server's first byte, at native speed."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,15 +78,16 @@ class Machine:
             "op": "hello", "suite": suite, "ini": f"{suite}/pytest.ini", "shared": self.plan.shared,
             "slowness": self.slowness, "options": list(options), "tops": list(self.plan.tops), "facts": {**facts, "shared": self.plan.shared},
         }  # fmt: skip
+        ready, heard = None, ""
         try:
             link.send(hello)
             ready = self._answer(link, AGENT_SECONDS * self.slowness)
-        except Closed:
-            ready = None
+        except Closed as closed:
+            heard = str(closed)
         if ready is None or ready["op"] != "ready":
             time.sleep(0.2)  # its last words come on another stream
             said = [(ready or {}).get("why", ""), link.complaints().strip()]
-            why = "\n".join(filter(None, said)) or "not a word"
+            why = "\n".join(filter(None, said)) or heard or "not a word"
             raise GuestLost(
                 f"{self.plan.label}: the agent did not start: {why[-1500:]}",
                 next_step=f"the guest needs python3 3.11 or later with ctypes; logs are in {self.folder}",
@@ -131,7 +134,7 @@ class Machine:
         if self.guest is not None:
             if self.transport is None:
                 keys = Keys(self.plan.keys)
-                self.transport = keys.connect(self.guest.stream(), seconds=15 * self.slowness)
+                self.transport = keys.connect(self.guest.stream(), seconds=SSH_SECONDS * self.slowness)
             where, python, paths = (
                 "/run/ringrig",
                 _guest_python(self.plan),

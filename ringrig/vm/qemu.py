@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO
 
 from ringrig.errors import HostLacks, NoBoot
 from ringrig.vm import accel
@@ -30,11 +30,15 @@ from ringrig.vm.qmp import Monitor
 _GUEST_FILES = Path(__file__).parent.parent / "guest"
 _SSH_PORT = "ringrig.ssh"
 # Shown on the console in full and early; `printk.devkmsg=on` because /dev/kmsg drops marks beyond 10 in 5 s otherwise.
-# Under TCG the plainest CPU: Python starts twice as fast as on `max`, whose vector and protection features are emulated.
+# The plainest CPU: Python starts twice as fast as on `max`, whose vector and protection features are emulated. One thread
+# for all CPUs: with a thread each, QEMU 7.2 now and then lets a CPU run into the int3 of another's text patching, and a
+# sound kernel dies while booting.
+_TCG = "-cpu qemu64 -accel tcg,thread=single"
 _APPEND = (
     "ignore_loglevel printk.devkmsg=on printk.time=1 log_buf_len=4M no5lvl "
     "sysrq_always_enabled unknown_nmi_panic=1 panic_print=0x40 hung_task_panic=0 mitigations=off raid=noautodetect"
 )
+_KERNEL_LINE = re.compile(rb"^\[ *\d+\.\d{6}\].*", re.MULTILINE)
 BOOT_SECONDS = 60.0
 """Limit from start to the SSH server's first byte at native speed."""
 
@@ -61,6 +65,8 @@ class QemuGuest:
     sockets: Path
     log: Path
     deadline: float
+    drains: list[subprocess.Popen[bytes]]
+    """What carries the guest's output to its files."""
     _ended: bool = field(default=False)
 
     def stream(self) -> socket.socket:
@@ -91,6 +97,8 @@ class QemuGuest:
             except OSError:
                 if not self.alive():
                     raise self.no_boot("QEMU did not start") from None
+                if time.monotonic() > self.deadline:
+                    raise self.no_boot("QEMU did not open its sockets in time") from None
                 time.sleep(0.02)
 
     def alive(self) -> bool:
@@ -121,7 +129,8 @@ class QemuGuest:
         qmp.execute("chardev-change", id="console", backend=backend)
         line = reach.connect("console")
         with self.console.open("ab") as file:
-            subprocess.Popen(["cat"], stdin=line.fileno(), stdout=file, start_new_session=True)
+            drain = subprocess.Popen(["cat"], stdin=line.fileno(), stdout=file, start_new_session=True)
+        self.drains.append(drain)
         return line
 
     def end(self) -> None:
@@ -129,6 +138,9 @@ class QemuGuest:
             self._ended = True
             self.process.kill()
             self.process.wait()
+            for drain in self.drains:  # the last words are still on their way to the files
+                with suppress(subprocess.TimeoutExpired):
+                    drain.wait(timeout=1)
             shutil.rmtree(self.sockets, ignore_errors=True)
 
     def console_size(self) -> int:
@@ -138,12 +150,12 @@ class QemuGuest:
             return 0
 
     def bytes_of_guest(self) -> int:
-        """What the guest itself printed: QEMU's own complaints share the console, and are no sign of life."""
+        """What the kernel itself printed. Nothing else on the console is a sign of life: QEMU's complaints, or what the
+        set-up code and the decompressor may get to say even where KVM is broken."""
         try:
-            lines = self.console.read_bytes().splitlines(keepends=True)
+            return sum(map(len, _KERNEL_LINE.findall(self.console.read_bytes())))
         except FileNotFoundError:
             return 0
-        return sum(len(line) for line in lines if not line.startswith((b"qemu-system-", b"virtme")))
 
     def _settle(self, *, quiet: float) -> None:
         """Wait until the console has been silent for `quiet` seconds (at most ten times that)."""
@@ -244,7 +256,7 @@ def _launch(plan: Plan, name: str, folder: Path, config: Config, kind: str) -> Q
         [
             f"-chardev socket,id=rigssh,path={where}/ssh,server=on,wait=off",
             f"-device virtio-serial-pci -device virtserialport,chardev=rigssh,name={_SSH_PORT}",
-            *(["-cpu qemu64"] if kind == "tcg" else []),
+            *([_TCG] if kind == "tcg" else []),
             f"-qmp unix:{where}/qmp,server=on,wait=off -gdb unix:{where}/gdb,server=on,wait=off",
         ]
     )
@@ -257,11 +269,17 @@ def _launch(plan: Plan, name: str, folder: Path, config: Config, kind: str) -> Q
     ]  # fmt: skip
     argv = box.argv(command, scratch=sockets)
     # With --verbose the serial console is virtme-ng's standard error.
-    with _drained(log) as out, _drained(console) as err:
+    drains = [_drain(log), _drain(console)]
+    out, err = (drain.stdin for drain in drains)
+    try:
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
             env={"PATH": f"{bin_dir}:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TERM": "dumb"},
         )  # fmt: skip
+    finally:
+        for pipe in (out, err):
+            assert pipe is not None
+            pipe.close()
     facts: dict[str, object] = {
         "label": plan.label,
         "path": plan.path,
@@ -280,18 +298,14 @@ def _launch(plan: Plan, name: str, folder: Path, config: Config, kind: str) -> Q
     return QemuGuest(
         name=name, console=console, slowness=slowness, process=process, sockets=sockets, log=log,
         deadline=time.monotonic() + BOOT_SECONDS * slowness,
-        facts=facts,
+        facts=facts, drains=drains,
     )  # fmt: skip
 
 
-@contextmanager
-def _drained(path: Path) -> Iterator[IO[bytes]]:
+def _drain(path: Path) -> subprocess.Popen[bytes]:
     """A pipe that ends in a file: QEMU reopens its standard streams by name with O_TRUNC, which would cut a file."""
     with path.open("ab") as file:
-        cat = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file, start_new_session=True)
-    assert cat.stdin is not None
-    with cat.stdin as pipe:
-        yield pipe
+        return subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file, start_new_session=True)
 
 
 def qemu_version() -> str:
