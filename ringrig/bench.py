@@ -25,8 +25,16 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("what", choices=["boot"])
     parser.add_argument("--kernel", default="debian", metavar="K")
     parser.add_argument("--accel", choices=["auto", "kvm", "tcg"], default="auto")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="interleaved rounds; medians are shown (default: 3)")
-    parser.add_argument("cases", nargs="?", default=_CASES, help=f"the cases whose mean cost is shown (default: {_CASES})")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=3,
+        metavar="N",
+        help="interleaved rounds; medians are shown (default: 3)",
+    )
+    parser.add_argument(
+        "cases", nargs="?", default=_CASES, help=f"the cases whose mean cost is shown (default: {_CASES})"
+    )
     chosen = parser.parse_args(arguments)
     bare, first, means = [], [], []
     for number in range(1, chosen.rounds + 1):
@@ -40,7 +48,9 @@ def main(arguments: Sequence[str]) -> int:
             flush=True,
         )
     ratio = statistics.median(first) / statistics.median(bare)
-    print(f"kernel {run['label']}, {run['accel']}, {run['cpus']} CPUs, {run['memory']}, load {os.getloadavg()[0]:.1f}")
+    print(
+        f"kernel {run['label']}, {run['accel']}, {run['cpus']} CPUs, {run['memory']}, load {os.getloadavg()[0]:.1f}"
+    )
     print(f"start to first verdict   {statistics.median(first):6.2f} s")
     print(f"vng --exec true          {statistics.median(bare):6.2f} s   ratio {ratio:.2f}")
     print(f"mean of a further case   {1000 * statistics.median(means):6.1f} ms")
@@ -50,12 +60,33 @@ def main(arguments: Sequence[str]) -> int:
 def _rig(kernel: str, accel: str, cases: str) -> dict[str, Any]:
     """One run, seen from outside: seconds from start to the first verdict, and the mean of those that follow."""
     began = time.time()
-    argv = [sys.executable, "-m", "pytest", "--kernel", kernel, "--accel", accel, "-q", "-p", "no:cacheprovider", cases]
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--kernel",
+        kernel,
+        "--accel",
+        accel,
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        cases,
+    ]
     run = subprocess.run(argv, cwd=_ROOT, capture_output=True, text=True, check=False)
-    folder = next((line.split(": ", 1)[1] for line in run.stdout.splitlines()[::-1] if line.startswith("run folder: ")), "")
-    times = [json.loads(line)["at"] for line in (_ROOT / folder / "results.jsonl").read_text().splitlines()] if folder else []
+    folder = next(
+        (line.split(": ", 1)[1] for line in run.stdout.splitlines()[::-1] if line.startswith("run folder: ")),
+        "",
+    )
+    times = (
+        [json.loads(line)["at"] for line in (_ROOT / folder / "results.jsonl").read_text().splitlines()]
+        if folder
+        else []
+    )
     if len(times) < 2:
-        raise RigError(f"The run gave no verdicts:\n{run.stdout[-2000:]}{run.stderr[-2000:]}", next_step="run it by hand")
+        raise RigError(
+            f"The run gave no verdicts:\n{run.stdout[-2000:]}{run.stderr[-2000:]}", next_step="run it by hand"
+        )
     facts = json.loads(next((_ROOT / folder / "guests").glob("*/guest.json")).read_text())
     mean = (times[-1] - times[0]) / (len(times) - 1)
     return {**facts, "first": times[0] - began, "mean": mean, "cases": len(times)}
@@ -65,16 +96,31 @@ def _virtme(facts: dict[str, Any]) -> float:
     """Seconds of a bare `vng --exec true` on the same image with the same CPUs, memory and accelerator."""
     bin_dir = Path(sys.prefix, "bin")
     argv = [
-        str(bin_dir / "vng"), "--run", str(facts["path"]), "--force-9p", "--disable-microvm", "--cpus", str(facts["cpus"]),
-        "--memory", str(facts["memory"]), *(["--disable-kvm"] if facts["accel"] == "tcg" else []), "--exec", "true",
-    ]  # fmt: skip
+        str(bin_dir / "vng"),
+        "--run",
+        str(facts["path"]),
+        "--force-9p",
+        "--disable-microvm",
+        "--cpus",
+        str(facts["cpus"]),
+        "--memory",
+        str(facts["memory"]),
+        *(["--disable-kvm"] if facts["accel"] == "tcg" else []),
+        "--exec",
+        "true",
+    ]
     began = time.time()
     run = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, cwd=_ROOT,
+        argv,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        cwd=_ROOT,
         env={**os.environ, "PATH": f"{bin_dir}:{os.environ['PATH']}"},
-    )  # fmt: skip
+    )
     if run.returncode != 0:
-        raise RigError(f"vng --exec true ended with {run.returncode}: {run.stderr.decode()[-500:]}", next_step="run it by hand")
+        raise RigError(
+            f"vng --exec true ended with {run.returncode}: {run.stderr.decode()[-500:]}",
+            next_step="run it by hand",
+        )
     return time.time() - began
-
-

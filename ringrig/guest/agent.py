@@ -1,7 +1,7 @@
 """The agent: a pytest session inside the guest that runs the cases the host names, each in a forked child.
 
-Whatever a case leaves behind (descriptors, rings, mappings, limits, threads) dies with its child; the agent stays clean.
-Started as `python -m ringrig.guest.agent` with the wire on its standard input and output.
+Whatever a case leaves behind (descriptors, rings, mappings, limits, threads) dies with its child; the agent
+stays clean. Started as `python -m ringrig.guest.agent` with the wire on its standard input and output.
 """
 
 from __future__ import annotations
@@ -28,8 +28,19 @@ from ringrig.guest.wire import Closed, Message, Wire
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
 _libc = ctypes.CDLL(None, use_errno=True)
-_PLUGINS_OFF = ("cacheprovider", "junitxml", "pastebin", "stepwise", "doctest", "unittest", "faulthandler", "setuponly",
-                "setupplan", "logging", "legacypath")  # fmt: skip
+_PLUGINS_OFF = (
+    "cacheprovider",
+    "junitxml",
+    "pastebin",
+    "stepwise",
+    "doctest",
+    "unittest",
+    "faulthandler",
+    "setuponly",
+    "setupplan",
+    "logging",
+    "legacypath",
+)
 _REAP_SECONDS = 3.0
 """How long a killed child may take to die at native speed before it counts as unkillable."""
 
@@ -54,9 +65,18 @@ class Agent:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self._session = session
         self._wire.send(
-            {"op": "ready", "release": platform.release(), "version": platform.version(), "python": sys.version.split()[0],
-             "notes": _notes(), "io_uring": _refusal(), "taint": self._watch.taint(), "blind": self._watch.blind, "pid": os.getpid()}
-        )  # fmt: skip
+            {
+                "op": "ready",
+                "release": platform.release(),
+                "version": platform.version(),
+                "python": sys.version.split()[0],
+                "notes": _notes(),
+                "io_uring": _refusal(),
+                "taint": self._watch.taint(),
+                "blind": self._watch.blind,
+                "pid": os.getpid(),
+            }
+        )
         # A host that hangs up has no more use for this agent: that is its end, not an error.
         with contextlib.suppress(Closed):
             while (message := self._wire.receive()) is not None and message["op"] != "quit":
@@ -90,10 +110,20 @@ class Agent:
         ended = time.clock_gettime(time.CLOCK_MONOTONIC)
         self._watch.mark(f"end {number} {nodeid}")
         done: Message = {
-            "op": "done", "id": number, "pid": pid, "began": began, "ended": ended, "status": status, "reaped": reaped,
-            "reports": _reports(answer), "stacks": stacks, "log": [*before, *self._watch.log()],
-            "taint": self._watch.taint(), "pins_left": left, "blind": self._watch.blind,
-        }  # fmt: skip
+            "op": "done",
+            "id": number,
+            "pid": pid,
+            "began": began,
+            "ended": ended,
+            "status": status,
+            "reaped": reaped,
+            "reports": _reports(answer),
+            "stacks": stacks,
+            "log": [*before, *self._watch.log()],
+            "taint": self._watch.taint(),
+            "pins_left": left,
+            "blind": self._watch.blind,
+        }
         if self._lock is not None:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
         self._wire.send(done)
@@ -120,7 +150,10 @@ class Agent:
             os._exit(code)
 
     def _await(self, pid: int, read_end: int, number: int) -> tuple[bytes, str]:
-        """The child's answer; its portrait too when the host wants an end made of it. Closed: the host is gone."""
+        """The child's answer; its portrait too when the host wants an end made of it.
+
+        Closed: the host is gone.
+        """
         answer, stacks = b"", ""
         exited = os.pidfd_open(pid)
         watched = [exited, read_end, self._wire.read_fd]
@@ -154,7 +187,10 @@ class Agent:
         return self._items.get(nodeid) or self._files[path] or f"{nodeid} was not collected in the guest"
 
     def _collect(self, path: Path) -> None:
-        """Collect one file. Directory nodes are kept: pytest ties a conftest's fixtures to the node it first met."""
+        """Collect one file.
+
+        Directory nodes are kept: pytest ties a conftest's fixtures to the node it first met.
+        """
         if not self._nodes:
             self._nodes[None] = list(self._session.perform_collect(genitems=False))
         children: list[pytest.Item | pytest.Collector] = self._nodes[None]
@@ -212,7 +248,9 @@ def _reports(answer: bytes) -> object:
 
 
 def _kernel_lock() -> int:
-    """A lock that all rigs on this kernel share: oracles that watch the whole kernel need it to themselves, case by case."""
+    """A lock that all rigs on this kernel share: oracles that watch the whole kernel need it to themselves,
+    case by case.
+    """
     path = Path(tempfile.gettempdir(), f"ringrig-{os.getuid()}.lock")
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 

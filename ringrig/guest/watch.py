@@ -12,7 +12,9 @@ from pathlib import Path
 
 _PIN_COUNTERS = (b"nr_foll_pin_acquired ", b"nr_foll_pin_released ")
 _LOG_LIMIT = 400
-"""Records of one case that travel to the host; a kernel that logs more has said enough (the console has all)."""
+"""Records of one case that travel to the host; a kernel that logs more has said enough (the console has
+all).
+"""
 
 
 class Watch:
@@ -39,7 +41,9 @@ class Watch:
             return None
 
     def mark(self, text: str) -> None:
-        """A line in the kernel log, so that a person (and the host, when the guest dies) sees where a case begins."""
+        """A line in the kernel log, so that a person (and the host, when the guest dies) sees where a case
+        begins.
+        """
         if self._mark is not None:
             try:
                 os.write(self._mark, b"<14>ringrig: " + text.encode()[:900] + b"\n")
@@ -103,7 +107,9 @@ class Watch:
 
 
 def portrait(pid: int) -> str:
-    """What a stuck process looks like: each thread's state and kernel stack (io-wq workers are among them), its rings' fdinfo."""
+    """What a stuck process looks like: each thread's state and kernel stack (io-wq workers are among them),
+    its rings' fdinfo.
+    """
     out: list[str] = []
     for task in sorted(Path(f"/proc/{pid}/task").glob("*"), key=lambda p: int(p.name)):
         fields = dict(line.split(":\t", 1) for line in _read(task / "status").splitlines() if ":\t" in line)
@@ -112,8 +118,8 @@ def portrait(pid: int) -> str:
         out += [f"  {line}" for line in _read(task / "stack").splitlines()]
     for fd in sorted(Path(f"/proc/{pid}/fd").glob("*"), key=lambda p: int(p.name)):
         with contextlib.suppress(OSError):
-            if "io_uring" in os.readlink(fd):
-                out.append(f"fd {fd.name} {os.readlink(fd)}")
+            if "io_uring" in str(fd.readlink()):
+                out.append(f"fd {fd.name} {fd.readlink()!s}")
                 out += [f"  {line}" for line in _read(Path(f"/proc/{pid}/fdinfo/{fd.name}")).splitlines()]
     return "\n".join(out) or f"process {pid}: nothing to be read"
 

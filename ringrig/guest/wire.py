@@ -1,8 +1,9 @@
 """The words between host and agent: one JSON object a line, over whatever byte stream there is.
 
-Host to agent: `hello` once, then `run` (a node id) and, when a deadline has passed, `abort`; `settle` (watch the log for
-some seconds); `quit`. Agent to host: `ready`, then one `done` for each `run` (on a shared kernel `begun` before it, when its turn has come), one
-`settled` for each `settle`; `failed` when the agent itself cannot go on.
+Host to agent: `hello` once, then `run` (a node id) and, when a deadline has passed, `abort`; `settle`
+(watch the log for some seconds); `quit`. Agent to host: `ready`, then one `done` for each `run` (on a
+shared kernel `begun` before it, when its turn has come), one `settled` for each `settle`; `failed` when the
+agent itself cannot go on.
 """
 
 from __future__ import annotations

@@ -31,7 +31,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without a kernel a case has nothing to run on; with a shared one those that may crash it are left out."""
+    """Without a kernel a case has nothing to run on; with a shared one those that may crash it are left
+    out.
+    """
     kernel = config.getoption("kernel")
     if not kernel:
         if any(item.nodeid.startswith("suites/") or item.get_closest_marker("crashes") for item in items):

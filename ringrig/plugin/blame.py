@@ -1,8 +1,9 @@
 """Whose splat is it? Pure: evidence in, a verdict or suspects out (design, law 5).
 
-The kernel names the task in whose context it complained: a case's child is called `case-N`, its io-wq workers
-`iou-wrk-PID`. That decides, unless the complaint came from an interrupt, which runs in whatever task it meets. Otherwise
-every case that ran or ended shortly before is a suspect, and is run again, alone in time, in a fresh guest.
+The kernel names the task in whose context it complained: a case's child is called `case-N`, its io-wq
+workers `iou-wrk-PID`. That decides, unless the complaint came from an interrupt, which runs in whatever
+task it meets. Otherwise every case that ran or ended shortly before is a suspect, and is run again, alone
+in time, in a fresh guest.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def culprit(splat: Splat, cases: Iterable[Ran]) -> Ran | None:
 
 
 def suspects(splat: Splat, cases: Sequence[Ran]) -> list[Ran]:
-    """Cases that ran at the splat or ended within WINDOW before it, oldest first; all recent ones when it bears no time."""
+    """Cases that ran at the splat or ended within WINDOW before it, oldest first; all recent ones when it
+    bears no time.
+    """
     at = stamp(splat.text)
     if at is None:
         return list(cases[-MOST_SUSPECTS:])

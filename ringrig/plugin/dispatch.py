@@ -1,4 +1,6 @@
-"""Sends each case to its guest and brings its reports back, in whichever process runs cases (a worker, or the only one)."""
+"""Sends each case to its guest and brings its reports back, in whichever process runs cases (a worker, or
+the only one).
+"""
 
 from __future__ import annotations
 
@@ -128,7 +130,9 @@ class Dispatch:
 
 
 def _fail(reports: list[pytest.TestReport], trouble: Trouble) -> None:
-    """The trouble fails the case's call (its set-up, if it got no further); a failure that is there keeps the first word."""
+    """The trouble fails the case's call (its set-up, if it got no further); a failure that is there keeps
+    the first word.
+    """
     report = next((r for r in reports if r.when == "call"), reports[0])
     report.user_properties.append(("trouble", f"{trouble.kind}: {trouble.what}"))
     if report.failed:
@@ -141,7 +145,11 @@ def _fail(reports: list[pytest.TestReport], trouble: Trouble) -> None:
 def _require(reports: list[pytest.TestReport], required: Sequence[str]) -> None:
     """A case left out for want of a required capability fails."""
     for report in reports:
-        found = _NEEDS.search(str(report.longrepr)) if report.skipped and not hasattr(report, "wasxfail") else None
+        found = (
+            _NEEDS.search(str(report.longrepr))
+            if report.skipped and not hasattr(report, "wasxfail")
+            else None
+        )
         wanted = set(found[1].split(", ")) & set(required) if found else set()
         if wanted:
             report.longrepr = f"--require {', '.join(sorted(wanted))}: {report.longrepr[2]}"  # type: ignore[index]

@@ -1,4 +1,7 @@
-"""What one case's course says against the kernel, beyond the case's own assertions. Pure: messages in, troubles out."""
+"""What one case's course says against the kernel, beyond the case's own assertions.
+
+Pure: messages in, troubles out.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from ringrig.vm.kmsg import kernel_text, parse_kmsg
 from ringrig.vm.splats import Splat, find_splats
 from ringrig.vm.taint import decode_taint
 
-# Machine check, bad page, oops, warning, soft lockup (kernel/panic.c, taint_flags): the kernel complained. A module that is
-# foreign or unsigned taints too, and is no complaint.
+# Machine check, bad page, oops, warning, soft lockup (kernel/panic.c, taint_flags): the kernel complained.
+# A module that is foreign or unsigned taints too, and is no complaint.
 COMPLAINTS = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14
 _CONSOLE_LINES = 60
 
@@ -30,7 +33,9 @@ class Trouble:
 
 @dataclass(slots=True, kw_only=True)
 class Course:
-    """How one case went: `end` is done (the agent's message), dead (the guest is gone) or silent (it answers no more)."""
+    """How one case went: `end` is done (the agent's message), dead (the guest is gone) or silent (it
+    answers no more).
+    """
 
     end: str
     done: Message = field(default_factory=dict)
@@ -85,7 +90,8 @@ def judge(course: Course, *, taint: int, seconds: float, shared: bool, boxed: bo
 def _lost(course: Course, *, boxed: bool) -> Judgement:
     tail = "\n".join(course.console.splitlines()[-_CONSOLE_LINES:]) or "(nothing on the console)"
     if course.end == "silent":
-        # A guest that hangs hangs in the case that runs; what its dump shows is the evidence, not another event.
+        # A guest that hangs hangs in the case that runs; what its dump shows is the evidence, not another
+        # event.
         what = "the guest stopped answering: it is locked up; its console was asked for stacks"
         return Judgement(troubles=[Trouble(kind="hang", what=what, detail=tail)], spoilt=True)
     out = Judgement(splats=find_splats(course.console), spoilt=True)

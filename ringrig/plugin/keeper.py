@@ -22,7 +22,9 @@ _TURN_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manner:
-    """How cases are run: `timeout` in seconds at native speed, `fresh` a guest for every case, `options` for the agent's pytest."""
+    """How cases are run: `timeout` in seconds at native speed, `fresh` a guest for every case, `options`
+    for the agent's pytest.
+    """
 
     timeout: float
     fresh: bool
@@ -59,14 +61,19 @@ class Keeper:
         self._broken: RigError | None = None
 
     def begin(self) -> None:
-        """Start the first guest, so that it boots while pytest collects; a failure is kept for the first case."""
+        """Start the first guest, so that it boots while pytest collects; a failure is kept for the first
+        case.
+        """
         try:
             self.machine = self._start()
         except RigError as error:
             self._broken = error
 
     def run(self, nodeid: str) -> Outcome:
-        """Run one case, whatever becomes of the guest. RigError: there is no guest to run it on, nor will there be."""
+        """Run one case, whatever becomes of the guest.
+
+        RigError: there is no guest to run it on, nor will there be.
+        """
         machine = self.ready_machine()
         course, ran = self._course(machine, nodeid)
         cases = [*self._ran, ran]
@@ -108,7 +115,9 @@ class Keeper:
         return machines.start(self.plan, name=name, say=self._say)
 
     def ready_machine(self) -> Machine:
-        """A machine whose agent is ready; a kernel that does not boot breaks every later call with the same cause."""
+        """A machine whose agent is ready; a kernel that does not boot breaks every later call with the same
+        cause.
+        """
         for _ in range(2):
             if self._broken is not None:
                 break
@@ -157,13 +166,18 @@ class Keeper:
             course.console, course.complaints = machine.console(printed), machine.link.complaints()
         before = max((case.ended or 0.0 for case in self._ran), default=0.0)
         ran = Ran(
-            nodeid=nodeid, number=number, pid=course.done.get("pid", -1),
-            began=course.done.get("began", before), ended=course.done.get("ended"),
-        )  # fmt: skip
+            nodeid=nodeid,
+            number=number,
+            pid=course.done.get("pid", -1),
+            began=course.done.get("began", before),
+            ended=course.done.get("ended"),
+        )
         return course, ran
 
     def _await(self, machine: Machine, seconds: float, *, turn: float = 0.0) -> Message | None:
-        """The agent's next answer; None after `seconds`, which count from its turn where it must wait up to `turn` for one."""
+        """The agent's next answer; None after `seconds`, which count from its turn where it must wait up to
+        `turn` for one.
+        """
         assert machine.link is not None
         limit = time.monotonic() + seconds + turn
         while (left := limit - time.monotonic()) > 0:
@@ -188,7 +202,9 @@ class Keeper:
         return find_splats(machine.console(printed)) if settled is None else logged(settled["log"])
 
     def _attribute(self, splat: Splat, cases: Sequence[Ran], outcome: Outcome) -> None:
-        """Give the splat to the case that caused it: by the kernel's word, by trying again, or to nobody (uncertain)."""
+        """Give the splat to the case that caused it: by the kernel's word, by trying again, or to nobody
+        (uncertain).
+        """
         trouble = of_splat(splat)
         guilty, suspected = blame.culprit(splat, cases), blame.suspects(splat, cases)
         if guilty is None and not self.plan.shared:
@@ -204,8 +220,9 @@ class Keeper:
     def _try_again(self, splat: Splat, suspected: Sequence[Ran]) -> Ran | None:
         """Run the suspects in a fresh guest, alone in time: the first that brings the same splat did it.
 
-        Each is watched for as long as the splat took to follow it, so that a late one falls to its own case. The case that
-        ran when the splat came goes first, then back in time: the nearest is the likeliest.
+        Each is watched for as long as the splat took to follow it, so that a late one falls to its own
+        case. The case that ran when the splat came goes first, then back in time: the nearest is the
+        likeliest.
         """
         self._say(
             f"{splat.title[:70]}: whose is it? {len(suspected)} cases are run again, alone, in a fresh guest"

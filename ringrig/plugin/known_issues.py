@@ -1,7 +1,7 @@
 """Known kernel bugs (design, law 9): a case, the wrong result it shows, and the kernels that show it, with a link and an expiry.
 
-A failure that matches becomes xfail with the link; any other failure of that case stays one; a pass where the bug was
-expected is xpass.
+A failure that matches becomes xfail with the link; any other failure of that case stays one; a pass where
+the bug was expected is xpass.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ class KnownIssues:
 
     @classmethod
     def load(cls, path: Path, plan: Plan) -> KnownIssues:
-        """Issues whose traits or profiles fit the plan's kernel and that have not expired; UsageError for a file that is none."""
+        """Issues whose traits or profiles fit the plan's kernel and that have not expired; UsageError for a
+        file that is none.
+        """
         if not path.exists():
             return cls([])
         try:
@@ -82,7 +84,10 @@ class KnownIssues:
 
 
 def _issue(table: dict[str, Any]) -> Issue:
-    """One entry. TypeError, ValueError, re.error: an entry that is misspelt would never match, and nobody would notice."""
+    """One entry.
+
+    TypeError, ValueError, re.error: an entry that is misspelt would never match, and nobody would notice.
+    """
     fields: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
     }

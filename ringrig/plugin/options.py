@@ -59,7 +59,7 @@ def check(config: pytest.Config) -> None:
             "--pdb and --trace cannot work: the case runs in a forked child of an agent, with no terminal. "
             "Use --keep-guest for a shell beside the failed case, or -l and -vv for its variables."
         )
-    if get("capture", "fd") == "no":
+    if get("capture", "fd") == "no" and not config.pluginmanager.hasplugin("ringrig.plugin.shell"):
         raise pytest.UsageError(
             "-s cannot work: the case's output belongs to another process and comes back with its report. "
             "Use -rA to see the output of passed cases too."

@@ -51,10 +51,19 @@ def _prepare(config: pytest.Config, progress: Progress) -> Context:
     notes: list[str] = []
     scratch = _scratch()
     plan = Plan(
-        kind="host", spec=target.spec, label=target.label, release=getattr(target, "release", ""), folder="",
-        scratch=str(scratch), suite=str(scratch / "suite.tar"), tops=tuple(sorted(_tops(config))), pack="", accel=config.getoption("accel"),
-        cpus=config.getoption("cpus"), memory=config.getoption("memory"),
-    )  # fmt: skip
+        kind="host",
+        spec=target.spec,
+        label=target.label,
+        release=getattr(target, "release", ""),
+        folder="",
+        scratch=str(scratch),
+        suite=str(scratch / "suite.tar"),
+        tops=tuple(sorted(_tops(config))),
+        pack="",
+        accel=config.getoption("accel"),
+        cpus=config.getoption("cpus"),
+        memory=config.getoption("memory"),
+    )
     if isinstance(target, Image):
         if not kernel_config.requirements(target):
             notes.append("no config file beside the image: its options could not be checked before booting")
@@ -63,9 +72,14 @@ def _prepare(config: pytest.Config, progress: Progress) -> Context:
         Keys.make(plan.keys)
         root = _root(config.getoption("image"), progress)
         plan = replace(
-            plan, kind="image", path=str(target.path), modules=str(target.modules) if target.modules else None,
-            build_id=target.build_id, sshd=str(host.sshd(say=progress.say)), root=root,
-        )  # fmt: skip
+            plan,
+            kind="image",
+            path=str(target.path),
+            modules=str(target.modules) if target.modules else None,
+            build_id=target.build_id,
+            sshd=str(host.sshd(say=progress.say)),
+            root=root,
+        )
     elif isinstance(target, Board):
         plan = replace(plan, kind="board", user=target.user or "", host=target.host, port=target.port or 22)
         plan = replace(plan, release=board.release(plan))
@@ -87,7 +101,7 @@ def _tops(config: pytest.Config) -> set[str]:
     """The folders (below the root) that hold the cases: `suites`, and whatever other paths were named."""
     tops = {"suites"}
     for arg in config.args:
-        path = Path(os.path.abspath(config.invocation_params.dir / arg.split("::", 1)[0]))
+        path = (config.invocation_params.dir / arg.split("::", 1)[0]).resolve()
         if path.is_relative_to(config.rootpath) and path != config.rootpath:
             relative = path.relative_to(config.rootpath)
             tops.add(relative.parts[0] if relative.parts[0] != "tests" else str(Path(*relative.parts[:2])))

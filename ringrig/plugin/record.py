@@ -1,4 +1,6 @@
-"""The run folder: results as they come (JSON lines), versions, the command, and a summary a person reads first."""
+"""The run folder: results as they come (JSON lines), versions, the command, and a summary a person reads
+first.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +32,27 @@ class Record:
         self._open: dict[str, dict[str, Any]] = {}
         self.outcomes: dict[str, str] = {}
         self.messages: dict[str, str] = {}
-        write_json(context.folder / "run.json", {
-            "kernel": context.plan.spec, "label": context.plan.label, "release": context.plan.release,
-            "build_id": context.plan.build_id, "notes": context.notes,
-            "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "command": [sys.executable, "-m", "pytest", *config.invocation_params.args],
-            "host": {"kernel": platform.release(), "machine": platform.machine(), "python": platform.python_version()},
-            "versions": {"ringrig": suite_version(config.rootpath), **{n: version(n) for n in ("pytest", "pytest-xdist", "paramiko", "virtme-ng")}},
-        })  # fmt: skip
+        write_json(
+            context.folder / "run.json",
+            {
+                "kernel": context.plan.spec,
+                "label": context.plan.label,
+                "release": context.plan.release,
+                "build_id": context.plan.build_id,
+                "notes": context.notes,
+                "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "command": [sys.executable, "-m", "pytest", *config.invocation_params.args],
+                "host": {
+                    "kernel": platform.release(),
+                    "machine": platform.machine(),
+                    "python": platform.python_version(),
+                },
+                "versions": {
+                    "ringrig": suite_version(config.rootpath),
+                    **{n: version(n) for n in ("pytest", "pytest-xdist", "paramiko", "virtme-ng")},
+                },
+            },
+        )
         (context.folder / "command.txt").write_text(
             shlex.join(["rig", "run", *map(str, config.invocation_params.args)]) + "\n"
         )
@@ -83,8 +99,14 @@ class Record:
             for k, v in news.get("ready", {}).items()
             if k in ("release", "version", "python", "running_build_id", "taint")
         }
-        extra = {"seconds": round(time.time() - self._began, 1), "verdict": verdict, "ran": ready,
-                 "not watched": news.get("blind", {}), "guests": news.get("guests", 0), "uncertain": news.get("uncertain", [])}  # fmt: skip
+        extra = {
+            "seconds": round(time.time() - self._began, 1),
+            "verdict": verdict,
+            "ran": ready,
+            "not watched": news.get("blind", {}),
+            "guests": news.get("guests", 0),
+            "uncertain": news.get("uncertain", []),
+        }
         write_json(path, {**json.loads(path.read_text()), **extra})
         failed = [n for n, o in self.outcomes.items() if o in ("failed", "error")]
         text = [
@@ -102,12 +124,11 @@ class Record:
 
 
 _GUIDE = """In this folder:
-  summary.txt     this page
-  results.jsonl   one case a line: outcome, seconds, guest, why, detail
-  junit.xml       the same for CI
-  run.json        kernel, build-id, versions, command, verdict
-  kernel.config   the kernel's configuration, where the image came with it
-  guests/NAME/    console.log (marked "ringrig: begin/end" around each case), guest.json, agent.log of each guest"""
+  summary.txt     this page results.jsonl   one case a line: outcome, seconds, guest, why, detail junit.xml
+  the same for CI run.json        kernel, build-id, versions, command, verdict kernel.config   the kernel's
+  configuration, where the image came with it guests/NAME/    console.log (marked "ringrig: begin/end"
+  around each case), guest.json, agent.log of each guest
+  """
 
 
 def write_json(path: Path, data: object) -> None:

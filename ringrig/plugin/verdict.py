@@ -52,7 +52,7 @@ class Verdict:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Any:
         result = yield
-        if self._config.option.collectonly:
+        if self._config.option.collectonly or self._config.pluginmanager.hasplugin("ringrig.plugin.shell"):
             return result
         if (dispatch := self._config.pluginmanager.get_plugin("ringrig-dispatch")) is not None:
             self._merge(dispatch.news)

@@ -1,4 +1,7 @@
-"""Does KVM work on this machine? Opening /dev/kvm, even creating a VM, proves nothing: only a guest that prints does (law 4)."""
+"""Does KVM work on this machine?
+
+Opening /dev/kvm, even creating a VM, proves nothing: only a guest that prints does (law 4).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 TCG_SLOWNESS = 4.0
-"""How much longer deadlines are under emulation (measured: system calls 3–5 times, Python 12–15 times slower)."""
+"""How much longer deadlines are under emulation (measured: system calls 3–5 times, Python 12–15 times
+slower).
+"""
 SILENCE_SECONDS = 6.0
 """A guest under working KVM prints within a second of its start; virtme-ng itself needs up to two."""
 

@@ -1,4 +1,6 @@
-"""A board or VM that is already up, reached by TCP; the suite and pytest are copied there and removed again."""
+"""A board or VM that is already up, reached by TCP; the suite and pytest are copied there and removed
+again.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ class Board:
 
     @classmethod
     def reach(cls, plan: Plan) -> Board:
-        """Connect with the user's own keys, agent and known_hosts. KernelUnavailable: it cannot be reached, or is not known."""
+        """Connect with the user's own keys, agent and known_hosts.
+
+        KernelUnavailable: it cannot be reached, or is not known.
+        """
         client = paramiko.SSHClient()
         client.load_system_host_keys()
         client.set_missing_host_key_policy(paramiko.RejectPolicy())

@@ -7,7 +7,6 @@ kernel kills as a whole when the rig's process dies, however it dies.
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,8 @@ _ETC = (
 _TOP = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix", "gnu")
 _PASSWD = "root:x:0:0:root:/root:/bin/sh\nsshd:x:65533:65533::/run/sshd:/usr/sbin/nologin\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
 _GROUP = "root:x:0:\ntty:x:5:\nkvm:x:106:\nsshd:x:65533:\nnogroup:x:65534:\n"
-# Started by virtme-ng's init when found; nothing in a guest needs them, and one costs a second under emulation.
+# Started by virtme-ng's init when found; nothing in a guest needs them, and one costs a second under
+# emulation.
 _NOT_IN_GUEST = ("systemd-tmpfiles", "systemd-udevd")
 
 
@@ -75,7 +75,7 @@ def _host_parts() -> list[str]:
     for name in _TOP:
         path = Path("/", name)
         if path.is_symlink():
-            out += ["--symlink", os.readlink(path), f"/{name}"]
+            out += ["--symlink", str(path.readlink()), f"/{name}"]
         elif path.is_dir():
             out += ["--ro-bind", str(path), f"/{name}"]
     for name in _ETC:
@@ -102,5 +102,7 @@ def _invented_etc(scratch: Path) -> list[str]:
 
 
 def python_parts() -> dict[str, Path]:
-    """The directories this interpreter and its environment live in, at their own places; /usr is in every box anyway."""
+    """The directories this interpreter and its environment live in, at their own places; /usr is in every
+    box anyway.
+    """
     return {p: Path(p) for p in (sys.prefix, sys.base_prefix) if not Path(p).is_relative_to("/usr")}

@@ -13,14 +13,20 @@ from ringrig.errors import HostLacks, KernelUnavailable
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Replaces this process by gdb on the newest live guest's stub; more words go to gdb. KernelUnavailable: no guest lives."""
-    parser = argparse.ArgumentParser(prog="rig gdb", description="Attach gdb to the kernel of a guest that is alive.")
+    """Replaces this process by gdb on the newest live guest's stub; more words go to gdb.
+
+    KernelUnavailable: no guest lives.
+    """
+    parser = argparse.ArgumentParser(
+        prog="rig gdb", description="Attach gdb to the kernel of a guest that is alive."
+    )
     parser.add_argument("vmlinux", nargs="?", help="the kernel's ELF file with symbols, if there is one")
     chosen, rest = parser.parse_known_args(arguments)
     stubs = live()
     if not stubs:
         raise KernelUnavailable(
-            "No guest is alive.", next_step="start one that stays: rig run --keep-guest … or rig shell --kernel …"
+            "No guest is alive.",
+            next_step="start one that stays: rig run --keep-guest … or rig shell --kernel …",
         )
     gdb = shutil.which("gdb")
     if gdb is None:

@@ -19,7 +19,10 @@ class Guest(Protocol):
     """By how much deadlines scale: 1 at native speed, more under emulation."""
 
     def stream(self) -> socket.socket:
-        """A fresh byte stream to the guest's SSH server, as soon as that has spoken. NoBoot when it never does."""
+        """A fresh byte stream to the guest's SSH server, as soon as that has spoken.
+
+        NoBoot when it never does.
+        """
         ...
 
     def alive(self) -> bool: ...

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ringrig.errors import GuestLost
-from ringrig.guest.wire import Closed, Message, Wire
+from ringrig.guest.wire import Message, Wire
 
 
 class Link(Protocol):
@@ -192,7 +192,8 @@ def run(
     except (paramiko.SSHException, OSError, EOFError) as error:
         why = str(error) or f"not within {seconds:.0f} s"
         raise GuestLost(
-            f"No answer to {command[0]}: {why}.", next_step="read the guest's console; on a board, its sshd's log"
+            f"No answer to {command[0]}: {why}.",
+            next_step="read the guest's console; on a board, its sshd's log",
         ) from error
     finally:
         if channel is not None:

@@ -75,9 +75,15 @@ class Machine:
         link, suite = self._start()
         self.link = link
         hello = {
-            "op": "hello", "suite": suite, "ini": f"{suite}/pytest.ini", "shared": self.plan.shared,
-            "slowness": self.slowness, "options": list(options), "tops": list(self.plan.tops), "facts": {**facts, "shared": self.plan.shared},
-        }  # fmt: skip
+            "op": "hello",
+            "suite": suite,
+            "ini": f"{suite}/pytest.ini",
+            "shared": self.plan.shared,
+            "slowness": self.slowness,
+            "options": list(options),
+            "tops": list(self.plan.tops),
+            "facts": {**facts, "shared": self.plan.shared},
+        }
         ready, heard = None, ""
         try:
             link.send(hello)

@@ -96,8 +96,13 @@ def _zip(path: Path, base: Path, files: Iterable[Path], scratch: Path, *, with_s
         for file in files:
             inside = file.relative_to(base)
             compiled = scratch / "module.pyc"
-            compile(str(file), str(compiled), dfile=str(inside), doraise=True,
-                    invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)  # fmt: skip
+            compile(
+                str(file),
+                str(compiled),
+                dfile=str(inside),
+                doraise=True,
+                invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
+            )
             out.write(compiled, str(inside.with_suffix(".pyc")))
             if with_source:
                 out.write(file, str(inside))

@@ -1,4 +1,6 @@
-"""How guests of one run are to be started: everything resolved, plain data, so that it can be handed to pytest-xdist's workers."""
+"""How guests of one run are to be started: everything resolved, plain data, so that it can be handed to
+pytest-xdist's workers.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """QEMU guests, started through virtme-ng's command line (design, laws 2–4).
 
-virtme-ng puts one shell string together, knows no time limit and answers every failure with 255, so this module
-owns the process, the console, the channel and the deadline, and looks at no exit code.
+virtme-ng puts one shell string together, knows no time limit and answers every failure with 255, so this
+module owns the process, the console, the channel and the deadline, and looks at no exit code.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from ringrig.vm.qmp import Monitor
 
 _GUEST_FILES = Path(__file__).parent.parent / "guest"
 _SSH_PORT = "ringrig.ssh"
-# Shown on the console in full and early; `printk.devkmsg=on` because /dev/kmsg drops marks beyond 10 in 5 s otherwise.
-# The plainest CPU: Python starts twice as fast as on `max`, whose vector and protection features are emulated. One thread
-# for all CPUs: with a thread each, QEMU 7.2 now and then lets a CPU run into the int3 of another's text patching, and a
-# sound kernel dies while booting.
+# Shown on the console in full and early; `printk.devkmsg=on` because /dev/kmsg drops marks beyond 10 in 5 s
+# otherwise. The plainest CPU: Python starts twice as fast as on `max`, whose vector and protection features
+# are emulated. One thread for all CPUs: with a thread each, QEMU 7.2 now and then lets a CPU run into the
+# int3 of another's text patching, and a sound kernel dies while booting.
 _TCG = "-cpu qemu64 -accel tcg,thread=single"
 _APPEND = (
     "ignore_loglevel printk.devkmsg=on printk.time=1 log_buf_len=4M no5lvl "
@@ -70,7 +70,10 @@ class QemuGuest:
     _ended: bool = field(default=False)
 
     def stream(self) -> socket.socket:
-        """A byte stream to the guest's SSH server. NoBoot: it died or stayed silent; the message has the console's end."""
+        """A byte stream to the guest's SSH server.
+
+        NoBoot: it died or stayed silent; the message has the console's end.
+        """
         channel = self._connect()
         while True:
             channel.settimeout(0.25)
@@ -105,7 +108,9 @@ class QemuGuest:
         return not self._ended and self.process.poll() is None
 
     def dump(self) -> None:
-        """Stacks of all CPUs, then of blocked tasks, by sysrq over the serial line, then by an NMI if nothing came."""
+        """Stacks of all CPUs, then of blocked tasks, by sysrq over the serial line, then by an NMI if
+        nothing came.
+        """
         before = self.console_size()
         try:
             with _Reach(self.sockets) as reach, Monitor(reach.connect("qmp")) as qmp:
@@ -180,7 +185,9 @@ class QemuGuest:
 
 
 class _Reach:
-    """Connects to UNIX sockets in a folder whose path may be longer than the 108 bytes a socket address holds."""
+    """Connects to UNIX sockets in a folder whose path may be longer than the 108 bytes a socket address
+    holds.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -205,8 +212,9 @@ class _Reach:
 def start(plan: Plan, *, name: str, folder: Path, config: Config, say: Callable[[str], None]) -> QemuGuest:
     """Boot the plan's image and return at once; `stream()` waits for it.
 
-    KVM is tried where it may work, and given up for good where it does not. `folder` gets the console and logs.
-    HostLacks: no QEMU, no bubblewrap. NoBoot: not a sign of life under the accelerator that was asked for.
+    KVM is tried where it may work, and given up for good where it does not. `folder` gets the console and
+    logs. HostLacks: no QEMU, no bubblewrap. NoBoot: not a sign of life under the accelerator that was asked
+    for.
     """
     choice = accel.choose(config.accel)
     guest = _launch(plan, name, folder, config, choice.kind)
@@ -243,14 +251,18 @@ def _launch(plan: Plan, name: str, folder: Path, config: Config, kind: str) -> Q
     inside = Path("/ringrig/kernel") / image.relative_to(home)
     box = Box(
         readable={
-            **python_parts(), "/ringrig/kernel": home, "/ringrig/keys": plan.keys, "/ringrig/guest": _GUEST_FILES, "/ringrig/pack": Path(plan.pack),
+            **python_parts(),
+            "/ringrig/kernel": home,
+            "/ringrig/keys": plan.keys,
+            "/ringrig/guest": _GUEST_FILES,
+            "/ringrig/pack": Path(plan.pack),
             "/ringrig/suite.tar": Path(plan.suite),
             **({"/ringrig/root": Path(plan.root)} if plan.root else {"/ringrig/sshd": Path(plan.sshd)}),
             **({"/ringrig/root/usr/lib/modules": home / "lib/modules"} if plan.root and plan.modules else {}),
         },
         writable={"/ringrig/sockets": sockets},
         devices=True,
-    )  # fmt: skip
+    )
     where = "/ringrig/sockets"
     opts = " ".join(
         [
@@ -262,20 +274,37 @@ def _launch(plan: Plan, name: str, folder: Path, config: Config, kind: str) -> Q
     )
     bin_dir = Path(sys.prefix, "bin")
     command = [
-        str(bin_dir / "vng"), "--run", str(inside), "--force-9p", "--disable-microvm", "--name", name,
-        "--cpus", str(config.cpus), "--memory", config.memory, *(["--disable-kvm"] if kind == "tcg" else []),
+        str(bin_dir / "vng"),
+        "--run",
+        str(inside),
+        "--force-9p",
+        "--disable-microvm",
+        "--name",
+        name,
+        "--cpus",
+        str(config.cpus),
+        "--memory",
+        config.memory,
+        *(["--disable-kvm"] if kind == "tcg" else []),
         *(["--root", "/ringrig/root", "--rodir", "/ringrig=/ringrig"] if plan.root else []),
-        f"--append={_APPEND}", f"--qemu-opts={opts}", "--verbose", "--exec", "sh /ringrig/guest/boot.sh",
-    ]  # fmt: skip
+        f"--append={_APPEND}",
+        f"--qemu-opts={opts}",
+        "--verbose",
+        "--exec",
+        "sh /ringrig/guest/boot.sh",
+    ]
     argv = box.argv(command, scratch=sockets)
     # With --verbose the serial console is virtme-ng's standard error.
     drains = [_drain(log), _drain(console)]
     out, err = (drain.stdin for drain in drains)
     try:
         process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
             env={"PATH": f"{bin_dir}:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TERM": "dumb"},
-        )  # fmt: skip
+        )
     finally:
         for pipe in (out, err):
             assert pipe is not None
@@ -296,14 +325,22 @@ def _launch(plan: Plan, name: str, folder: Path, config: Config, kind: str) -> Q
     (folder / "guest.json").write_text(json.dumps(facts, indent=1) + "\n")
     slowness = 1.0 if kind == "kvm" else accel.TCG_SLOWNESS
     return QemuGuest(
-        name=name, console=console, slowness=slowness, process=process, sockets=sockets, log=log,
+        name=name,
+        console=console,
+        slowness=slowness,
+        process=process,
+        sockets=sockets,
+        log=log,
         deadline=time.monotonic() + BOOT_SECONDS * slowness,
-        facts=facts, drains=drains,
-    )  # fmt: skip
+        facts=facts,
+        drains=drains,
+    )
 
 
 def _drain(path: Path) -> subprocess.Popen[bytes]:
-    """A pipe that ends in a file: QEMU reopens its standard streams by name with O_TRUNC, which would cut a file."""
+    """A pipe that ends in a file: QEMU reopens its standard streams by name with O_TRUNC, which would cut a
+    file.
+    """
     with path.open("ab") as file:
         return subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file, start_new_session=True)
 

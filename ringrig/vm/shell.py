@@ -23,7 +23,9 @@ _GREETING = 'echo "ringrig: $(uname -sr), root in a throw-away guest; leave with
 
 
 def keep(machine: Machine) -> None:
-    """A shell in the machine on this terminal; without a terminal, say how to reach it and wait for a line or the end of input."""
+    """A shell in the machine on this terminal; without a terminal, say how to reach it and wait for a line
+    or the end of input.
+    """
     print(f"\nrig: guest {machine.name} is kept; its files are in {machine.folder}", file=sys.stderr)
     if machine.guest is not None:
         print("rig: `rig gdb`, from another terminal, attaches to its kernel", file=sys.stderr)
@@ -95,6 +97,8 @@ def main(arguments: Sequence[str]) -> int:
         "-p",
         "ringrig.plugin.shell",
         "-qq",
+        "-s",
+        "--disable-warnings",
         *rest,
     ]
     os.execve(sys.executable, argv, {**os.environ, "PWD": str(root)})

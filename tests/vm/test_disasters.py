@@ -1,4 +1,6 @@
-"""Five disasters among seven cases, and a late one: blame falls where it belongs, and nothing is left behind."""
+"""Five disasters among seven cases, and a late one: blame falls where it belongs, and nothing is left
+behind.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,9 @@ def _kill_qemu_in_case_7(run: subprocess.Popen[str], folders_before: set[Path]) 
     """SIGKILL to QEMU as soon as a console says that case 7 has begun."""
     while run.poll() is None:
         for folder in set((_ROOT / "runs").glob("*/guests/*/console.log")) - folders_before:
-            if "begin 7 " in folder.read_text(errors="replace") and "::test_7_" in folder.read_text(errors="replace"):
+            if "begin 7 " in folder.read_text(errors="replace") and "::test_7_" in folder.read_text(
+                errors="replace"
+            ):
                 for pid in _qemu_of(run.pid):
                     os.kill(pid, signal.SIGKILL)
                 return
@@ -84,7 +88,9 @@ def _kill_qemu_in_case_7(run: subprocess.Popen[str], folders_before: set[Path]) 
 
 
 def test_exactly_the_disasters_fail(kernel: str) -> None:
-    """Panic, user-space hang, lock-up, WARNING, killed QEMU: five cases fail with lines of their own, two pass."""
+    """Panic, user-space hang, lock-up, WARNING, killed QEMU: five cases fail with lines of their own, two
+    pass.
+    """
     before = set((_ROOT / "runs").glob("*/guests/*/console.log"))
     run = _start(f"{_CASES}/test_seven.py", "--kernel", kernel, "--case-timeout", "5")
     killer = threading.Thread(target=_kill_qemu_in_case_7, args=(run, before))
@@ -93,7 +99,10 @@ def test_exactly_the_disasters_fail(kernel: str) -> None:
     killer.join()
 
     _, cases = _results(output)
-    words = {name: (str(line["outcome"]), str(line.get("why", "")), str(line.get("detail", ""))) for name, line in cases.items()}
+    words = {
+        name: (str(line["outcome"]), str(line.get("why", "")), str(line.get("detail", "")))
+        for name, line in cases.items()
+    }
     assert {name for name, (outcome, _, _) in words.items() if outcome == "passed"} == {
         "test_1_is_well", "test_2_leaves_much_behind",
     }, output  # fmt: skip
@@ -111,7 +120,9 @@ def test_exactly_the_disasters_fail(kernel: str) -> None:
 
 
 def test_a_late_splat_falls_to_its_own_case(kernel: str) -> None:
-    """A WARNING 200 ms after its case: that case is blamed (or it is called uncertain), never one that ran meanwhile."""
+    """A WARNING 200 ms after its case: that case is blamed (or it is called uncertain), never one that ran
+    meanwhile.
+    """
     output = _start(f"{_CASES}/test_late.py", "--kernel", kernel).communicate()[0]
 
     folder, cases = _results(output)
@@ -122,7 +133,9 @@ def test_a_late_splat_falls_to_its_own_case(kernel: str) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl_c", "kill_9"])
 def test_no_guest_outlives_its_run(kernel: str, how: signal.Signals, tmp_path: Path) -> None:
-    """Ctrl-C, or kill -9 of pytest, while a case runs: QEMU is gone within seconds, and another run is not disturbed."""
+    """Ctrl-C, or kill -9 of pytest, while a case runs: QEMU is gone within seconds, and another run is not
+    disturbed.
+    """
     other = _start("suites/register/test_entries.py", "-k", "good or one", "--kernel", kernel)
     run = _start(f"{_CASES}/test_seven.py", "-k", "test_4", "--kernel", kernel)
     limit = time.monotonic() + 180

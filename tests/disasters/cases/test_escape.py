@@ -1,4 +1,6 @@
-"""A guest tries to harm the host: every attempt must fail (tests/vm/test_box.py looks at the host afterwards)."""
+"""A guest tries to harm the host: every attempt must fail (tests/vm/test_box.py looks at the host
+afterwards).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ _PRIVATE = {".ssh", ".gnupg", ".aws", ".config", ".netrc", ".cache"}
 
 
 def _attempts() -> list[Path]:
-    found = [Path("/ringrig/guest/boot.sh"), Path("/ringrig/suite.tar"), Path("/ringrig/keys/host_key"), Path("/ringrig/escaped")]
+    found = [
+        Path("/ringrig/guest/boot.sh"),
+        Path("/ringrig/suite.tar"),
+        Path("/ringrig/keys/host_key"),
+        Path("/ringrig/escaped"),
+    ]
     return [*found, Path("/ringrig/sockets/escaped"), Path("/ringrig/kernel/escaped")]
 
 
@@ -44,4 +51,4 @@ def test_no_keys_are_in_sight() -> None:
 
 def test_there_is_no_network() -> None:
     """Only the loopback interface."""
-    assert os.listdir("/sys/class/net") == ["lo"]
+    assert [path.name for path in Path("/sys/class/net").iterdir()] == ["lo"]
