@@ -76,7 +76,7 @@ PREFIX: tuple[Check[Call], ...] = (
             and not limits.sqe_only
             and call.op not in limits.register_ops
         ),
-        only=_t("task_restrictions"),
+        only=_t("task_restrictions", "blind_calls_restricted"),
     ),
     Check(
         name="blind_fd",

@@ -119,6 +119,14 @@ def _task_restrictions(_: Subject) -> bool:
     return _either(min(0, res), yes=0, no=(-errno.EINVAL, -errno.EBADF))
 
 
+def _blind_calls_restricted(s: Subject) -> bool:
+    def work() -> int:
+        restrict_task((c.IORING_RESTRICTION_REGISTER_OP, c.IORING_REGISTER_PROBE))
+        return s.register_pbuf_ring(registration(fd=Fd.MINUS_ONE)).res
+
+    return _either(in_child(work), yes=-errno.EACCES, no=(-errno.EINVAL, -errno.EBADF))
+
+
 def _register_restrictions_apart(s: Subject) -> bool:
     with Ring(flags=c.IORING_SETUP_R_DISABLED) as ring:
         if (res := ring.restrict((c.IORING_RESTRICTION_SQE_OP, c.IORING_OP_READ))) < 0:
@@ -144,6 +152,7 @@ EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
     "blind_fd": _blind_fd,
     "mmap_refusal_is_einval": _mmap_refusal_is_einval,
     "task_restrictions": _task_restrictions,
+    "blind_calls_restricted": _blind_calls_restricted,
     "register_restrictions_apart": _register_restrictions_apart,
 }
 

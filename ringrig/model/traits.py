@@ -132,6 +132,12 @@ TRAITS: dict[str, Trait] = {
             since=("7.0",),
         ),
         Trait(
+            name="blind_calls_restricted",
+            says="a call on fd -1 that the task's restrictions do not list is -EACCES (before: -EINVAL)",
+            where="io_uring/register.c io_uring_register_blind()",
+            since=("7.3",),
+        ),
+        Trait(
             name="register_restrictions_apart",
             says="restrictions that name SQE operations only leave the register operations free",
             where="io_uring/register.c io_parse_restrictions()",
