@@ -185,7 +185,9 @@ def start(plan: Plan, *, name: str, say: Say) -> Machine:
 
 def unpack(tar: Path, folder: Path) -> None:
     with tarfile.open(tar) as packed:
-        packed.extractall(folder, filter="data")
+        # The argument of that name came with Python 3.11.4; Debian 12 has 3.11.2.
+        packed.extraction_filter = getattr(tarfile, "data_filter", None)
+        packed.extractall(folder)
 
 
 def _guest_python(plan: Plan) -> str:

@@ -7,7 +7,6 @@ module owns the process, the console, the channel and the deadline, and looks at
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -25,7 +24,7 @@ from ringrig.errors import HostLacks, NoBoot
 from ringrig.vm import accel
 from ringrig.vm.box import Box, python_parts
 from ringrig.vm.plan import Plan
-from ringrig.vm.qmp import Monitor
+from ringrig.vm.qmp import Monitor, Reach
 
 _GUEST_FILES = Path(__file__).parent.parent / "guest"
 _SSH_PORT = "ringrig.ssh"
@@ -95,7 +94,7 @@ class QemuGuest:
     def _connect(self) -> socket.socket:
         while True:
             try:
-                with _Reach(self.sockets) as reach:
+                with Reach(self.sockets) as reach:
                     return reach.connect("ssh")
             except OSError:
                 if not self.alive():
@@ -113,7 +112,7 @@ class QemuGuest:
         """
         before = self.console_size()
         try:
-            with _Reach(self.sockets) as reach, Monitor(reach.connect("qmp")) as qmp:
+            with Reach(self.sockets) as reach, Monitor(reach.connect("qmp")) as qmp:
                 line = self._take_console(reach, qmp)
                 for key in b"lw":
                     qmp.execute("chardev-send-break", id="console")
@@ -125,7 +124,7 @@ class QemuGuest:
         except OSError:
             return  # it died meanwhile: the console has what there is
 
-    def _take_console(self, reach: _Reach, qmp: Monitor) -> socket.socket:
+    def _take_console(self, reach: Reach, qmp: Monitor) -> socket.socket:
         """The serial line for both directions: virtme-ng's own backend can only print."""
         with suppress(OSError):
             return reach.connect("console")
@@ -182,31 +181,6 @@ class QemuGuest:
             f"{self.facts['label']}: {why}. The console's end:\n{tail}",
             next_step=f"read {self.console}; try --accel tcg, or another --kernel to tell the machine from the kernel",
         )
-
-
-class _Reach:
-    """Connects to UNIX sockets in a folder whose path may be longer than the 108 bytes a socket address
-    holds.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> _Reach:
-        self._fd = os.open(self._folder, os.O_PATH)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
-
-    def connect(self, name: str) -> socket.socket:
-        out = socket.socket(socket.AF_UNIX)
-        try:
-            out.connect(f"/proc/self/fd/{self._fd}/{name}")
-        except OSError:
-            out.close()
-            raise
-        return out
 
 
 def start(plan: Plan, *, name: str, folder: Path, config: Config, say: Callable[[str], None]) -> QemuGuest:

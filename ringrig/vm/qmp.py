@@ -1,9 +1,11 @@
-"""As much of QEMU's monitor protocol (QMP) as the rig needs: one command, one answer."""
+"""The way to a running QEMU: its sockets, and as much of its monitor protocol (QMP) as the rig needs."""
 
 from __future__ import annotations
 
 import json
+import os
 import socket
+from pathlib import Path
 
 
 class Monitor:
@@ -36,3 +38,26 @@ class Monitor:
             if key in message:
                 return message[key]
         raise OSError("QMP: the monitor is gone")
+
+
+class Reach:
+    """Connects to UNIX sockets in a folder whose path may be longer than the 108 bytes of an address."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> Reach:
+        self._fd = os.open(self._folder, os.O_PATH)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def connect(self, name: str) -> socket.socket:
+        out = socket.socket(socket.AF_UNIX)
+        try:
+            out.connect(f"/proc/self/fd/{self._fd}/{name}")
+        except OSError:
+            out.close()
+            raise
+        return out
