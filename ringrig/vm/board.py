@@ -53,15 +53,16 @@ class Board:
     def prepare(self, plan: Plan) -> str:
         """The folder on the board with packages.zip and suite/. GuestLacks: no python3 that is new enough."""
         status, out = run(self.transport, ["python3", "-c", _ASK])
-        words = out.split()
-        if status != 0 or tuple(map(int, words[:2])) < _NEEDED:
+        # A shell's start-up file may have said something before.
+        told = re.search(r"^(\d+) (\d+) (\S+)$", out, re.MULTILINE)
+        if status != 0 or told is None or (int(told[1]), int(told[2])) < _NEEDED:
             raise GuestLacks(
                 f"{plan.spec} has no python3 of at least {_NEEDED[0]}.{_NEEDED[1]} with ctypes: {out.strip()[-300:]}",
                 next_step="install it there; pytest travels with the suite",
             )
-        if plan.release and words[2] != plan.release:
+        if plan.release and told[3] != plan.release:
             raise WrongKernel(
-                f"{plan.spec} ran {plan.release} at the start and runs {words[2]} now.", next_step="run again"
+                f"{plan.spec} ran {plan.release} at the start and runs {told[3]} now.", next_step="run again"
             )
         if not self.where:
             where = run(self.transport, ["mktemp", "-d", "/tmp/ringrig-XXXXXXXX"])[1].strip()

@@ -154,7 +154,9 @@ class Machine:
             where, python, paths = self._board.prepare(self.plan), "python3", ["packages.zip", "suite"]
         path = ":".join(f"{where}/{name}" for name in paths)
         words = ["env", *_QUIET, f"PYTHONPATH={path}", python, *_PYTHON_FLAGS]
-        command = f"cd {shlex.quote(where)}/suite && exec {shlex.join(words)}"
+        command = f"cd {shlex.quote(where)}/suite && {shlex.join(words)}"
+        if self._board is not None:  # also for a rig that is killed and cannot tidy up
+            command += f"; rm -rf {shlex.quote(where)}"
         return SshLink(self.transport, command, log=log), f"{where}/suite"
 
     def end(self) -> None:
