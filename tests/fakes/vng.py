@@ -1,7 +1,7 @@
 """A virtme-ng that goes wrong on purpose, in the way that $FAKE_VNG names.
 
-WAY/OTHER goes the other way under emulation. Of its arguments it reads where the sockets lie, and `--disable-kvm`.
-It ends with the process that started it, as the box does.
+WAY/OTHER goes the other way under emulation. Of its arguments it reads where the sockets lie, and whether to
+emulate. It ends with the process that started it, as the box does.
 """
 
 import ctypes

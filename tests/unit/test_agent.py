@@ -1,4 +1,6 @@
-"""The agent, for real and on the running kernel: each case in its own child, and the agent outlives them all."""
+"""The agent, for real and on the running kernel: each case in its own child, and the agent outlives them
+all.
+"""
 
 import json
 import os
@@ -169,7 +171,9 @@ def machine(suite):
 
 @pytest.fixture
 def run(machine):
-    """run("file.py::case"): the agent's answer; every test uses the same agent, whatever the case before did."""
+    """run("file.py::case"): the agent's answer; every test uses the same agent, whatever the case before
+    did.
+    """
     count = iter(range(1, 1000))
 
     def run(nodeid, *, folder="suites", abort_after=None):
@@ -300,11 +304,11 @@ def test_an_abort_that_comes_too_late_hits_nobody(run, machine):
 def test_what_a_case_leaks_dies_with_it(run, machine):
     """Descriptors, directory, environment, limits, modules: neither the agent nor the next case has them."""
     run("test_outcomes.py::test_passes")
-    before = len(os.listdir(f"/proc/{machine.ready['pid']}/fd"))
+    before = len(list(Path(f"/proc/{machine.ready['pid']}/fd").iterdir()))
 
     assert outcome(run("test_outcomes.py::test_leaks")) == ["passed"] * 3
     assert outcome(run("test_outcomes.py::test_finds_nothing_leaked")) == ["passed"] * 3
-    assert len(os.listdir(f"/proc/{machine.ready['pid']}/fd")) == before
+    assert len(list(Path(f"/proc/{machine.ready['pid']}/fd").iterdir())) == before
 
 
 def test_orphans_die_with_their_case(run, suite):

@@ -1,4 +1,4 @@
-"""A guest that fails in every way there is: one clear error of the right class, soon, and nothing left behind."""
+"""A guest that fails in every way there is: one clear error of the right class, nothing left behind."""
 
 import os
 import signal
