@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 import pytest
 
 
@@ -70,5 +73,11 @@ def check(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"--fresh-vm needs a kernel that the rig boots; {get('kernel')} is up already."
         )
+    if not 0 < get("case_timeout") < math.inf:
+        raise pytest.UsageError("--case-timeout takes seconds, more than 0.")
+    if get("cpus") < 1:
+        raise pytest.UsageError("--cpus takes a number, at least 1.")
+    if not re.fullmatch(r"[1-9]\d*[MG]", get("memory")):
+        raise pytest.UsageError("--memory takes a size like 512M or 2G.")
     if get("keep_guest"):
         config.option.maxfail = 1
