@@ -17,7 +17,7 @@ from ringrig.vm.taint import decode_taint
 # Machine check, bad page, oops, warning, soft lockup (kernel/panic.c, taint_flags): the kernel complained.
 # A module that is foreign or unsigned taints too, and is no complaint.
 COMPLAINTS = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14
-_CONSOLE_LINES = 60
+_CONSOLE_LINES = 250
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,8 +84,10 @@ def _prepare(config: pytest.Config, progress: Progress) -> Context:
         plan = replace(plan, kind="board", user=target.user or "", host=target.host, port=target.port or 22)
         plan = replace(plan, release=board.release(plan))
     if plan.kind != "host":
-        plan = replace(plan, pack=str(pack.dependencies(say=progress.say).folder))
+        plan = replace(plan, pack=str(pack.dependencies(say=progress.say)))
     with cache.writing("the packed suite"):
+        if plan.kind == "image" and not config.option.collectonly:
+            pack.rewritten(config.rootpath, plan.tops)
         pack.suite(config.rootpath, plan.tops, _ini(), Path(plan.suite))
     folder = _run_folder(config.rootpath, target.spec)
     plan = replace(plan, folder=str(folder))

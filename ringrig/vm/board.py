@@ -51,7 +51,7 @@ class Board:
         return cls(transport=transport, client=client)
 
     def prepare(self, plan: Plan) -> str:
-        """The folder on the board with packages.zip and suite/. GuestLacks: no python3 that is new enough."""
+        """The folder on the board with sources.zip and suite/. GuestLacks: no python3 that is new enough."""
         status, out = run(self.transport, ["python3", "-c", _ASK])
         # A shell's start-up file may have said something before.
         told = re.search(r"^(\d+) (\d+) (\S+)$", out, re.MULTILINE)
@@ -70,7 +70,7 @@ class Board:
                 raise GuestLacks(f"{plan.spec}: mktemp said {where!r}.", next_step="make /tmp writable there")
             self.where = where
             with self.client.open_sftp() as sftp:
-                sftp.put(str(Path(plan.pack, "packages.zip")), f"{where}/packages.zip")
+                sftp.put(str(Path(plan.pack, "sources.zip")), f"{where}/sources.zip")
                 sftp.put(plan.suite, f"{where}/suite.tar")
                 sftp.mkdir(f"{where}/suite")
             run(self.transport, ["python3", "-m", "tarfile", "-e", f"{where}/suite.tar", f"{where}/suite"])

@@ -141,20 +141,16 @@ class Machine:
             if self.transport is None:
                 keys = Keys(self.plan.keys)
                 self.transport = keys.connect(self.guest.stream(), seconds=SSH_SECONDS * self.slowness)
-            where, python, paths = (
-                "/run/ringrig",
-                _guest_python(self.plan),
-                ["library.zip", "packages.zip", "suite"],
-            )
-            if self.plan.root is not None:
-                paths.remove("library.zip")
+            where, python = "/run/ringrig", _guest_python(self.plan)
         else:
             self._board = self._board or board.Board.reach(self.plan)
             self.transport = self._board.transport
-            where, python, paths = self._board.prepare(self.plan), "python3", ["packages.zip", "suite"]
-        path = ":".join(f"{where}/{name}" for name in paths)
+            where, python = self._board.prepare(self.plan), "python3"
+        path = ":".join(f"{where}/{name}" for name in (*self.plan.zips, "suite"))
         words = ["env", *_QUIET, f"PYTHONPATH={path}", python, *_PYTHON_FLAGS]
         command = f"cd {shlex.quote(where)}/suite && {shlex.join(words)}"
+        if self.guest is not None:  # boot.sh unpacks while SSH gets going
+            command = f"while [ ! -e {where}/packed ]; do sleep 0.05; done; {command}"
         if self._board is not None:  # also for a rig that is killed and cannot tidy up
             command += f"; rm -rf {shlex.quote(where)}"
         return SshLink(self.transport, command, log=log), f"{where}/suite"

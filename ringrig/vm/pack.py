@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from py_compile import PycInvalidationMode, compile
@@ -37,20 +37,14 @@ print(json.dumps([[name, getattr(module, "__file__", None)] for name, module in 
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pack:
-    """Files to put on a guest's Python path, first to last; `library` only where the guest has this very interpreter."""
+def dependencies(*, say: cache.Say) -> Path:
+    """The cache folder with pytest and what it needs as zip files. NoSpace.
 
-    folder: Path
-    library: str = "library.zip"
-    packages: str = "packages.zip"
-
-
-def dependencies(*, say: cache.Say) -> Pack:
-    """pytest and what it needs as zip files in the cache. NoSpace."""
-    identity = f"3{sys.version}{MAGIC_NUMBER!r}{pytest.__version__}{_IMPORTS}{sys.prefix}"
-    name = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    return Pack(folder=cache.entry("pack", name, make=_make, say=say))
+    library.zip and packages.zip are compiled for this very interpreter, which a guest on this machine's root
+    has; sources.zip has the packages for any other.
+    """
+    identity = f"{sys.version}{MAGIC_NUMBER!r}{pytest.__version__}{sys.prefix}{Path(__file__).read_text()}"
+    return cache.entry("pack", hashlib.sha256(identity.encode()).hexdigest()[:16], make=_make, say=say)
 
 
 def _make(folder: Path) -> None:
@@ -59,30 +53,26 @@ def _make(folder: Path) -> None:
     ).stdout
     files = {Path(file) for _, file in json.loads(out) if file}
     library, site = Path(sysconfig.get_path("stdlib")), Path(sysconfig.get_path("purelib"))
-    # What pytest imports late must be there too; of the rest (Pygments has 300 lexers) what was imported will do.
-    whole = {site / name for name in ("pytest", "_pytest", "pluggy", "iniconfig", "packaging")}
-    used = {file for file in files if file.is_relative_to(site) and not whole & set(file.parents)}
+    # What pytest imports late must be there too; of Pygments, which has 300 lexers, what was imported will do.
+    whole = {site / name for name in ("pytest", "_pytest", "py.py", "pluggy", "iniconfig", "packaging")}
+    used = {file for file in files if file.is_relative_to(site / "pygments")}
+    packages = [*_sources(whole), *_sources(used)]
+    # A package must come whole: what is missing in the zip would not be looked for elsewhere.
+    tops = {library / file.relative_to(library).parts[0] for file in files if file.is_relative_to(library)}
+    own = [
+        file
+        for file in _sources(tops - {site.parent, site, library / "lib-dynload"})
+        if "test" not in file.parts
+    ]
+    about = [site / f"{name}-{version(name)}.dist-info" / "METADATA" for name in ("pytest", "pluggy")]
     with tempfile.TemporaryDirectory() as scratch:
-        _zip(
-            folder / "packages.zip",
-            site,
-            [*_sources(whole), *_sources(used)],
-            Path(scratch),
-            with_source=True,
-        )
-        with zipfile.ZipFile(folder / "packages.zip", "a") as packages:
-            for about in site.glob("*.dist-info/METADATA"):
-                packages.write(about, str(about.relative_to(site)))
-        # A package must come whole: what is missing in the zip would not be looked for elsewhere.
-        tops = {
-            library / file.relative_to(library).parts[0] for file in files if file.is_relative_to(library)
-        }
-        own = [
-            file
-            for file in _sources(tops - {site.parent, library / "lib-dynload"})
-            if "test" not in file.parts
-        ]
-        _zip(folder / "library.zip", library, own, Path(scratch), with_source=False)
+        _zip(folder / "library.zip", library, own, compiled_in=Path(scratch))
+        _zip(folder / "packages.zip", site, packages, compiled_in=Path(scratch))
+    _zip(folder / "sources.zip", site, packages)
+    for name in ("packages.zip", "sources.zip"):
+        with zipfile.ZipFile(folder / name, "a") as packed:
+            for file in about:
+                packed.write(file, str(file.relative_to(site)))
 
 
 def _sources(tops: Iterable[Path]) -> Iterator[Path]:
@@ -90,22 +80,43 @@ def _sources(tops: Iterable[Path]) -> Iterator[Path]:
         yield from sorted(top.rglob("*.py")) if top.is_dir() else [top] if top.suffix == ".py" else []
 
 
-def _zip(path: Path, base: Path, files: Iterable[Path], scratch: Path, *, with_source: bool) -> None:
-    # Stored, not deflated: at start-up there is no zlib yet, and a guest has little time to inflate.
-    with zipfile.ZipFile(path, "w") as out:
+def _zip(path: Path, base: Path, files: Iterable[Path], *, compiled_in: Path | None = None) -> None:
+    with zipfile.ZipFile(path, "w", compresslevel=9) as out:
         for file in files:
-            inside = file.relative_to(base)
-            compiled = scratch / "module.pyc"
-            compile(
-                str(file),
-                str(compiled),
-                dfile=str(inside),
-                doraise=True,
-                invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
-            )
-            out.write(compiled, str(inside.with_suffix(".pyc")))
-            if with_source:
-                out.write(file, str(inside))
+            inside, source = file.relative_to(base), file
+            if compiled_in is not None:
+                source = compiled_in / "module.pyc"
+                inside = inside.with_suffix(".pyc")
+                compile(
+                    str(file),
+                    str(source),
+                    dfile=str(file.relative_to(base)),
+                    doraise=True,
+                    invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
+                )
+            # Until it can decode file names the interpreter has no zlib; for the rest, 9p is slower than inflating.
+            early = inside.parts[0] in ("encodings", "codecs.pyc", "io.pyc", "abc.pyc")
+            out.write(source, str(inside), zipfile.ZIP_STORED if early else zipfile.ZIP_DEFLATED)
+
+
+def rewritten(root: Path, tops: Iterable[str]) -> None:
+    """Have pytest compile the cases here, once: an emulated guest needs a quarter of a minute for it."""
+    tag = f".{sys.implementation.cache_tag}-pytest-{pytest.__version__}.pyc"
+    for file in (file for top in tops for file in (root / top).rglob("test_*.py")):
+        compiled = file.parent / "__pycache__" / f"{file.stem}{tag}"
+        if not compiled.exists() or compiled.stat().st_mtime < file.stat().st_mtime:
+            argv = [
+                sys.executable,
+                "-m",
+                "pytest",
+                "--collect-only",
+                "-qq",
+                "-pno:cacheprovider",
+                "--kernel=host",
+                *tops,
+            ]
+            subprocess.run(argv, cwd=root, capture_output=True, check=False)
+            return
 
 
 def suite(root: Path, tops: Iterable[str], ini: str, path: Path) -> None:

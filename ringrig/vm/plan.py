@@ -53,5 +53,14 @@ class Plan:
         return cls(**json.loads(text))
 
     @property
+    def zips(self) -> tuple[str, ...]:
+        """What of `pack` the machine's Python takes: compiled code only where it is the interpreter that runs here."""
+        return (
+            ("library.zip", "packages.zip")
+            if self.kind == "image" and self.root is None
+            else ("sources.zip",)
+        )
+
+    @property
     def keys(self) -> Path:
         return Path(self.scratch, "keys")

@@ -229,7 +229,7 @@ def _launch(plan: Plan, name: str, folder: Path, config: Config, kind: str) -> Q
             "/ringrig/kernel": home,
             "/ringrig/keys": plan.keys,
             "/ringrig/guest": _GUEST_FILES,
-            "/ringrig/pack": Path(plan.pack),
+            **{f"/ringrig/pack/{name}": Path(plan.pack, name) for name in plan.zips},
             "/ringrig/suite.tar": Path(plan.suite),
             **({"/ringrig/root": Path(plan.root)} if plan.root else {"/ringrig/sshd": Path(plan.sshd)}),
             **({"/ringrig/root/usr/lib/modules": home / "lib/modules"} if plan.root and plan.modules else {}),

@@ -159,7 +159,7 @@ def test_cases_have_only_what_travelled(visitor, door):
     """The board's Python without its own packages, and the clone's cases."""
     visitor.write(
         test_board="import json, os, sys, pytest, ringrig.uring\n"
-        "def test_pytest(): assert 'packages.zip' in pytest.__file__\n"
+        "def test_pytest(): assert 'sources.zip' in pytest.__file__\n"
         "def test_code(): assert ringrig.uring.__file__.startswith('/tmp/ringrig-')\n"
         "def test_place(): assert os.getcwd().startswith('/tmp/ringrig-')\n"
         "def test_shared(): assert json.loads(os.environ['RINGRIG_FACTS'])['shared']\n"
