@@ -37,7 +37,8 @@ class Clone:
             path.write_text(text)
 
     def command(self, *arguments, kernel="host", before=()):
-        kernels = ["--kernel", kernel] if kernel else []
+        # One word: pytest takes a path that stands alone for a test path.
+        kernels = [f"--kernel={kernel}"] if kernel else []
         return [sys.executable, *(before or ("-m", "pytest")), *kernels, *arguments]
 
     def start(self, *arguments, **how):

@@ -8,6 +8,7 @@ from ringrig.vm import accel, machine, pack, qemu
 from ringrig.vm.box import Box
 
 FAKE = Path(__file__).with_name("vng.py")
+BOXED = Box.argv
 
 
 def argv(box, command, *, scratch):
@@ -28,7 +29,7 @@ def install(patch=setattr):
     patch(machine, "AGENT_SECONDS", 1.0)
     patch(machine, "SSH_SECONDS", 1.0)
     patch(qemu, "qemu_version", lambda: "0.0 (fake)")
-    patch(pack, "dependencies", lambda *, say: pack.Pack(folder=Path("/usr")))
+    patch(pack, "dependencies", lambda *, say: Path("/usr"))
 
 
 def programs(folder):

@@ -37,7 +37,8 @@ def say(*lines):
 
 def listen(name):
     server = socket.socket(socket.AF_UNIX)
-    server.bind(str(SOCKETS / name))
+    os.chdir(SOCKETS)  # an address holds 108 bytes
+    server.bind(name)
     server.listen(4)
     return server
 

@@ -189,7 +189,7 @@ def test_the_console_of_a_trouble_is_its_end():
     found = judged(Course(end="silent", console="\n".join(map(str, range(1000)))))
 
     assert found.troubles[0].detail.splitlines()[-1] == "999"
-    assert len(found.troubles[0].detail.splitlines()) == 60
+    assert 50 < len(found.troubles[0].detail.splitlines()) < 500
 
 
 def test_a_splats_trouble_names_kind_title_and_fingerprint():

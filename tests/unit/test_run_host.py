@@ -1,0 +1,162 @@
+"""`pytest --kernel host` from end to end, as a developer types it: outcomes, selection, workers, interruption."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from fakes.clone import Clone
+
+CASES = """
+import json, os, pytest
+
+@pytest.mark.parametrize("n", range(3))
+def test_good(n):
+    print("heard", n)
+
+def test_bad():
+    assert os.environ.get("MENDED") == "yes"
+
+def test_skipped():
+    pytest.skip("needs nothing: really")
+
+@pytest.mark.xfail(reason="expected")
+def test_expected():
+    assert False
+
+def test_dies():
+    os.abort()
+"""
+
+
+@pytest.fixture
+def clone(tmp_path):
+    return Clone(tmp_path / "clone", cache=tmp_path / "cache")
+
+
+def test_a_run_its_results_and_the_next_run(clone):
+    """Every outcome; --lf runs what failed, for node ids carry no kernel; -k and -x choose as ever."""
+    clone.write(test_it=CASES)
+
+    run = clone.pytest("-rA", "-l")
+
+    assert run.returncode == 1, run.stdout
+    assert clone.outcomes() == {
+        "test_good[0]": "passed",
+        "test_good[1]": "passed",
+        "test_good[2]": "passed",
+        "test_bad": "failed",
+        "test_skipped": "skipped",
+        "test_expected": "xfailed",
+        "test_dies": "failed",
+    }
+    assert "heard 1" in run.stdout
+    assert "killed by SIGABRT" in run.stdout
+    assert "4 passed" not in run.stdout
+    assert "3 passed, 2 failed, 1 xfailed, 1 skipped" in run.stdout
+    assert "FAIL: host (" in (clone.latest / "summary.txt").read_text()
+    assert clone.run_json()["ran"]["release"] == os.uname().release
+    assert 'tests="7"' in (clone.latest / "junit.xml").read_text()
+    assert "kernel" not in json.dumps(list(clone.results()))
+
+    clone.environment["MENDED"] = "yes"
+    run = clone.pytest("--lf", "-k", "not dies")
+
+    assert run.returncode == 0, run.stdout
+    assert clone.outcomes() == {"test_bad": "passed"}
+
+
+def test_the_first_failure_ends_a_run_with_x(clone):
+    """And two workers share the cases, each with its own agent."""
+    clone.write(test_a="def test_1(): pass\ndef test_2(): assert 0\ndef test_3(): pass\n")
+
+    run = clone.pytest("-x")
+
+    assert run.returncode == 1, run.stdout
+    assert clone.outcomes() == {"test_1": "passed", "test_2": "failed"}
+
+
+def test_two_workers_share_the_cases(clone):
+    """Each with its own agent; the results are as with one."""
+    clone.write(
+        test_a="import pytest\n@pytest.mark.parametrize('n', range(6))\ndef test_it(n): assert n != 3\n"
+    )
+
+    run = clone.pytest("-n2")
+
+    assert run.returncode == 1, run.stdout
+    assert "5 passed, 1 failed" in run.stdout
+    found = clone.results()
+    assert {line["guest"] for line in found.values()} == {"gw0-1", "gw1-1"}
+    assert [name for name, line in found.items() if line["outcome"] == "failed"] == ["test_a.py::test_it[3]"]
+    assert clone.run_json()["guests"] == 2
+
+
+HANG = """
+import os, time
+from pathlib import Path
+
+def test_1(): pass
+def test_2(): pass
+def test_hangs():
+    Path({note!r}).write_text(f"{{os.getpid()}} {{os.getppid()}}")
+    time.sleep(1000)
+"""
+
+
+def hanging(clone, tmp_path, *options):
+    """A run whose third case hangs; the case's process and its agent."""
+    clone.write(test_it=HANG.format(note=str(tmp_path / "note")))
+    run = clone.start(*options)
+    limit = time.monotonic() + 60
+    while not (tmp_path / "note").exists() or not (tmp_path / "note").read_text():
+        assert time.monotonic() < limit
+        assert run.poll() is None, run.stdout.read()
+        time.sleep(0.05)
+    return run, list(map(int, (tmp_path / "note").read_text().split()))
+
+
+def gone(pids):
+    limit = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    return True
+
+
+def test_ctrl_c_keeps_what_there_is(clone, tmp_path):
+    """pytest's exit code 2, no verdict, results so far, nobody left."""
+    run, pids = hanging(clone, tmp_path)
+
+    run.send_signal(signal.SIGINT)
+    output = run.communicate(timeout=30)[0]
+
+    assert run.returncode == 2, output
+    assert "NO VERDICT: host" in output
+    assert "INTERNALERROR" not in output
+    assert {"test_1": "passed", "test_2": "passed"}.items() <= clone.outcomes().items()
+    assert gone(pids)
+
+
+def test_an_abrupt_end_leaves_whole_lines(clone, tmp_path):
+    """kill -9 of pytest: what had ended is in results.jsonl, and agent and case are gone."""
+    run, pids = hanging(clone, tmp_path)
+
+    run.kill()
+    run.communicate(timeout=30)
+
+    assert clone.outcomes() == {"test_1": "passed", "test_2": "passed"}
+    assert gone(pids)
+
+
+def test_a_case_beyond_its_deadline(clone, tmp_path):
+    """Killed, with its portrait; the run goes on to its end."""
+    run, pids = hanging(clone, tmp_path, "--case-timeout", "0.5")
+
+    output = run.communicate(timeout=60)[0]
+
+    assert run.returncode == 1, output
+    assert clone.outcomes() == {"test_1": "passed", "test_2": "passed", "test_hangs": "failed"}
+    assert f"thread {pids[0]} case-3 state S" in output
