@@ -5,6 +5,7 @@ Opening /dev/kvm, even creating a VM, proves nothing: only a guest that prints d
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -70,8 +71,9 @@ def recall() -> Choice | None:
 def remember(kind: str, why: str) -> Choice:
     choice = Choice(kind=kind, certain=True, why=why)
     path = _memory()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**asdict(choice), "machine": _machine()}) + "\n")
+    with contextlib.suppress(OSError):  # where it cannot be written it is found out again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({**asdict(choice), "machine": _machine()}) + "\n")
     return choice
 
 

@@ -77,7 +77,7 @@ class SshLink:
             self._channel.exec_command(command)
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise GuestLost(
-                f"The SSH server gives no session: {error}.",
+                f"The SSH server gives no session: {str(error).rstrip('.')}.",
                 next_step="read the guest's console in the run folder; on a board, its sshd's log",
             ) from error
         # select() on a channel is a pipe that paramiko fills; a socket pair lets Wire work on plain descriptors.
@@ -190,7 +190,7 @@ def run(
         out = b"".join(iter(lambda: channel.recv(1 << 16), b""))
         return channel.recv_exit_status(), out.decode(errors="replace")
     except (paramiko.SSHException, OSError, EOFError) as error:
-        why = str(error) or f"not within {seconds:.0f} s"
+        why = str(error).rstrip(".") or f"not within {seconds:.0f} s"
         raise GuestLost(
             f"No answer to {command[0]}: {why}.",
             next_step="read the guest's console; on a board, its sshd's log",
