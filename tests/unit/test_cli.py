@@ -154,11 +154,6 @@ def rig(tmp_path, monkeypatch):
     (tmp_path / "pytest.py").write_text(FAKE_PYTEST)
     ours, its = os.openpty()
 
-    def prepare():
-        fcntl.ioctl(its, termios.TIOCSCTTY, 0)
-        # A shell that starts the tests in the background has them ignore it.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
     def start(*kernels):
         code = (
             f"import sys; from ringrig import runs; sys.exit(runs.run(sys.argv[1:], root={str(tmp_path)!r}))"
@@ -172,7 +167,7 @@ def rig(tmp_path, monkeypatch):
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=prepare,  # noqa: PLW1509
+            preexec_fn=lambda: fcntl.ioctl(its, termios.TIOCSCTTY, 0),  # noqa: PLW1509
         ), ours
 
     yield start
