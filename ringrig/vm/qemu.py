@@ -32,7 +32,7 @@ _SSH_PORT = "ringrig.ssh"
 # otherwise. The plainest CPU: Python starts twice as fast as on `max`, whose vector and protection features
 # are emulated. One thread for all CPUs: with a thread each, QEMU 7.2 now and then lets a CPU run into the
 # int3 of another's text patching, and a sound kernel dies while booting.
-_TCG = "-cpu qemu64 -accel tcg,thread=single"
+_TCG = "-cpu qemu64,+rdrand -accel tcg,thread=single"
 _APPEND = (
     "ignore_loglevel printk.devkmsg=on printk.time=1 log_buf_len=4M no5lvl "
     "sysrq_always_enabled unknown_nmi_panic=1 panic_print=0x40 hung_task_panic=0 mitigations=off raid=noautodetect"
