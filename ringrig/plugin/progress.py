@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.status import Status
 
 
 class Progress:
-    """`say` shows a step; on a terminal the last step stays live with its seconds until `done`."""
+    """`say` shows a step; on a terminal a spinner stays below it until `done`."""
 
     def __init__(self) -> None:
-        self._status: object = None
-        self._began = time.monotonic()
+        self._status: Status | None = None
 
     def say(self, text: str) -> None:
         if not sys.stderr.isatty():
@@ -26,8 +28,6 @@ class Progress:
         self._status.start()
 
     def done(self) -> None:
-        from rich.status import Status
-
-        if isinstance(self._status, Status):
+        if self._status is not None:
             self._status.stop()
             self._status = None

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from ringrig import cache
+from ringrig.errors import NoSpace
 from ringrig.plugin.prepare import Context
 
 _RANK = ("passed", "skipped", "xpassed", "xfailed", "failed", "error")
@@ -28,7 +30,9 @@ class Record:
     def __init__(self, config: pytest.Config, context: Context) -> None:
         self._folder = context.folder
         self._began = time.time()
-        self._results = (context.folder / "results.jsonl").open("a", encoding="utf-8")
+        self._results = (context.folder / "results.jsonl").open("ab", buffering=0)
+        self.unwritten: NoSpace | None = None
+        """Why results are missing from results.jsonl."""
         self._open: dict[str, dict[str, Any]] = {}
         self.outcomes: dict[str, str] = {}
         self.messages: dict[str, str] = {}
@@ -82,8 +86,7 @@ class Record:
             line["detail"] = report.longreprtext
         if report.when == "teardown":
             line["at"] = round(time.time(), 3)
-            self._results.write(json.dumps({**line, "late": True} if late else line) + "\n")
-            self._results.flush()
+            self._write({**line, "late": True} if late else line)
             self.outcomes[report.nodeid] = line["outcome"]
             self.messages[report.nodeid] = line.get("why", "")
             del self._open[report.nodeid]
@@ -91,7 +94,7 @@ class Record:
     def finish(self, verdict: str, lines: list[str], news: dict[str, Any]) -> None:
         """Close the results and write summary.txt, run.json's rest, and each guest's own facts."""
         for line in self._open.values():
-            self._results.write(json.dumps({**line, "unfinished": True}) + "\n")
+            self._write({**line, "unfinished": True})
         self._results.close()
         path = self._folder / "run.json"
         ready = {
@@ -117,6 +120,18 @@ class Record:
             _GUIDE,
         ]
         (self._folder / "summary.txt").write_text("\n".join(text) + "\n", encoding="utf-8")
+
+    def _write(self, line: dict[str, Any]) -> None:
+        """A whole line or none: on a disk that is full, too."""
+        data, end = json.dumps(line).encode() + b"\n", self._results.tell()
+        try:
+            with cache.writing("results.jsonl in the run folder"):
+                while data:
+                    data = data[self._results.write(data) :]
+        except NoSpace as error:
+            self._results.truncate(end)
+            self._results.seek(end)
+            self.unwritten = self.unwritten or error
 
     @property
     def counts(self) -> Counter[str]:
