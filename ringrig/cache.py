@@ -160,7 +160,7 @@ def entries() -> list[Entry]:
 def clear(item: Entry) -> bool:
     """Removes an entry; False if it is in use. Raises NoSpace where the folder may not be written."""
     key = item.name.replace("/.part-", "/", 1)
-    if key in _held:
+    if key in _held or _is_live(item):
         return False
     with contextlib.closing(_open_lock(key)) as lock:
         try:
@@ -178,6 +178,12 @@ def clear(item: Entry) -> bool:
             else:
                 item.path.unlink(missing_ok=True)
     return True
+
+
+def _is_live(item: Entry) -> bool:
+    """live/PID-…: the sockets and keys of a run that is under way."""
+    kind, _, name = item.name.partition("/")
+    return kind == "live" and Path("/proc", name.partition("-")[0]).exists()
 
 
 def _open_lock(key: str) -> TextIO:

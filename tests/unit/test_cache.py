@@ -112,6 +112,18 @@ def test_an_entry_out_of_use_is_cleared(folder):
     assert cache.entries() == []
 
 
+def test_what_a_run_under_way_lives_on_is_not_cleared(folder):
+    """Its folder is named after its process; what a killed run left goes."""
+    mine, left = folder / f"live/{os.getpid()}-x", folder / "live/999999999-x"
+    mine.mkdir(parents=True)
+    left.mkdir()
+
+    clear_all()
+
+    assert mine.exists()
+    assert not left.exists()
+
+
 def test_everything_is_listed_with_its_size(folder):
     """Directories, folders of small files as one, single files; not the locks."""
     cache.entry("kernels", "a", make=fill, say=quiet)
