@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from ringrig import cache
 from ringrig.errors import NoSpace
 from ringrig.plugin.prepare import Context
 
@@ -125,13 +124,12 @@ class Record:
         """A whole line or none: on a disk that is full, too."""
         data, end = json.dumps(line).encode() + b"\n", self._results.tell()
         try:
-            with cache.writing("results.jsonl in the run folder"):
-                while data:
-                    data = data[self._results.write(data) :]
-        except NoSpace as error:
+            while data:
+                data = data[self._results.write(data) :]
+        except OSError as error:
             self._results.truncate(end)
             self._results.seek(end)
-            self.unwritten = self.unwritten or error
+            self.unwritten = self.unwritten or unwritten(self._folder, error)
 
     @property
     def counts(self) -> Counter[str]:
@@ -144,6 +142,14 @@ _GUIDE = """In this folder:
   configuration, where the image came with it guests/NAME/    console.log (marked "ringrig: begin/end"
   around each case), guest.json, agent.log of each guest
   """
+
+
+def unwritten(folder: Path, error: OSError) -> NoSpace:
+    """The error for a run folder that does not take what a run leaves."""
+    return NoSpace(
+        f"The run folder {folder} cannot be written: {error.strerror or error}.",
+        next_step="free space there, then run again; what was written before is whole",
+    )
 
 
 def write_json(path: Path, data: object) -> None:

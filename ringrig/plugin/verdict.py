@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ringrig.errors import NothingRan
+from ringrig.errors import NothingRan, RigError
 from ringrig.model.profiles import profile_for
 from ringrig.plugin.prepare import Context
-from ringrig.plugin.record import Record
+from ringrig.plugin.record import Record, unwritten
 
 _WHAT_NOW = {
     "own_kernel": "run them on a kernel of their own: --kernel debian:6.12, or any image",
@@ -51,12 +51,18 @@ class Verdict:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Any:
-        result = yield
+        result = None
+        try:
+            result = yield
+        except OSError as error:  # of pytest's own junit.xml, for one
+            self._fatal(unwritten(self._context.folder, error))
         if self._config.option.collectonly or self._config.pluginmanager.hasplugin("ringrig.plugin.shell"):
             return result
         if (dispatch := self._config.pluginmanager.get_plugin("ringrig-dispatch")) is not None:
             self._merge(dispatch.news)
         record: Record = self._config.pluginmanager.get_plugin("ringrig-record")  # type: ignore[assignment]
+        if record.unwritten is not None:
+            self._fatal(record.unwritten)
         counts, status = record.counts, int(session.exitstatus)
         if self._news["fatal"]:
             session.exitstatus = status = self._news["fatal"][0]
@@ -65,9 +71,17 @@ class Verdict:
         elif status == 0 and counts and set(counts) == {"skipped"}:
             session.exitstatus = status = NothingRan.exit_code
         lines = self._lines(record, counts, status)
-        record.finish(lines[0], lines, self._news)
+        try:
+            record.finish(lines[0], lines, self._news)
+        except OSError as error:
+            self._fatal(unwritten(self._context.folder, error))
+            session.exitstatus = status = self._news["fatal"][0]
+            lines = self._lines(record, counts, status)
         self._print(lines, status)
         return result
+
+    def _fatal(self, error: RigError) -> None:
+        self._news["fatal"] = self._news["fatal"] or [error.exit_code, str(error)]
 
     def _merge(self, news: dict[str, Any]) -> None:
         mine = self._news

@@ -39,7 +39,7 @@ class Clone:
     def command(self, *arguments, kernel="host", before=()):
         # One word: pytest takes a path that stands alone for a test path.
         kernels = [f"--kernel={kernel}"] if kernel else []
-        return [sys.executable, *(before or ("-m", "pytest")), *kernels, *arguments]
+        return [*before, sys.executable, "-m", "pytest", *kernels, *arguments]
 
     def start(self, *arguments, **how):
         return subprocess.Popen(

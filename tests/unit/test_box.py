@@ -1,5 +1,6 @@
 """The box: what a guest's processes can see of this machine, and that they end with whoever started them."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -139,10 +140,8 @@ def sleeping(marker):
     wanted = f"sleep\0{1000}.{marker}\0".encode()
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
+        with contextlib.suppress(OSError):
             found += [path] if path.read_bytes() == wanted else []
-        except OSError:
-            pass
     return found
 
 

@@ -1,10 +1,10 @@
 """The wire between host and agent, and the SSH connection under it."""
 
-import os
 import socket
 import stat
 import threading
 import time
+from pathlib import Path
 
 import paramiko
 import pytest
@@ -246,12 +246,15 @@ def test_no_descriptors_are_left(guest, tmp_path):
         assert one.receive(10) == {"op": "a"}
         one.close()
 
+    def descriptors():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
     once()
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     for _ in range(10):
         once()
     limit = time.monotonic() + 5
-    while len(os.listdir("/proc/self/fd")) > before + 1 and time.monotonic() < limit:
+    while descriptors() > before + 1 and time.monotonic() < limit:
         time.sleep(0.05)
 
-    assert len(os.listdir("/proc/self/fd")) <= before + 1
+    assert descriptors() <= before + 1

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -160,3 +161,38 @@ def test_a_case_beyond_its_deadline(clone, tmp_path):
     assert run.returncode == 1, output
     assert clone.outcomes() == {"test_1": "passed", "test_2": "passed", "test_hangs": "failed"}
     assert f"thread {pids[0]} case-3 state S" in output
+
+
+LONG = """
+import pytest
+@pytest.mark.parametrize("n", range(20))
+def test_it(n):
+    assert not n % 2, "x" * 2000
+"""
+
+
+def test_a_disk_that_fills_up(clone):
+    """Code 18 and one message; what is in results.jsonl is whole."""
+    small = [
+        "unshare",
+        "-rm",
+        "sh",
+        "-c",
+        'mount -t tmpfs -o size=32k none runs && "$@"; code=$?; cp -a runs kept; exit $code',
+        "sh",
+    ]
+    (clone.root / "runs").mkdir()
+    clone.write(test_it=LONG)
+    if subprocess.run(["unshare", "-rm", "true"], check=False).returncode != 0:
+        pytest.skip("no user namespaces here")
+
+    run = clone.pytest("-q", "--tb=line", before=small)
+
+    assert run.returncode == 18, run.stdout
+    assert "cannot be written: No space left on device" in run.stdout
+    assert "NO VERDICT: host" in run.stdout
+    assert "10 passed, 10 failed" in run.stdout
+    assert "Traceback" not in run.stdout
+    lines = (clone.root / "kept/latest/results.jsonl").read_text().splitlines()
+    assert 5 < len(lines) < 20
+    assert all(json.loads(line)["outcome"] for line in lines)
