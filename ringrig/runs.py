@@ -90,8 +90,8 @@ def _from_here(arguments: Sequence[str]) -> list[str]:
 
 
 def _pytest(kernel: str, others: Sequence[str]) -> list[str]:
-    # One word: before pytest knows the option it would take a path that stands alone for a test path, and from
-    # that for its root directory.
+    # One word: before pytest knows the option it would take a path that stands alone for a test path, and
+    # from that for its root directory.
     return [sys.executable, "-m", "pytest", f"--kernel={kernel}", *others]
 
 
