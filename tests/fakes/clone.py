@@ -18,7 +18,7 @@ class Clone:
         (root / "ringrig").symlink_to(ROOT / "ringrig")
         (root / "conftest.py").write_text('pytest_plugins = ["ringrig.plugin"]\n')
         (root / "pytest.ini").write_text(
-            "[pytest]\naddopts = --import-mode=importlib --strict-markers\ntestpaths = suites\n"
+            "[pytest]\naddopts = --import-mode=importlib --strict-markers -p no:hypothesispytest\ntestpaths = suites\n"
         )
         self.environment = {
             **os.environ,

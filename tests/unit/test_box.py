@@ -124,16 +124,16 @@ def test_the_environment_names_no_home_of_the_users(tmp_path, monkeypatch):
 @needs_bwrap
 def test_everything_in_the_box_dies_with_the_rig(tmp_path):
     """kill -9 of the one who started it, with processes in sessions of their own inside."""
-    marker = f"{os.getpid()}.{time.time_ns() % 1_000_000}"
-    script = f"setsid sleep 1000.{marker[-6:]} & setsid sleep 1000.{marker[-6:]} & wait"
+    marker = f"{os.getpid()}{time.time_ns() % 1_000_000:06}"
+    script = f"setsid sleep 1000.{marker} & setsid sleep 1000.{marker} & wait"
     argv = Box().argv(["sh", "-c", script], scratch=tmp_path)
     starter = subprocess.Popen([sys.executable, "-c", f"import subprocess\nsubprocess.run({argv!r})"])
-    until(lambda: len(sleeping(marker[-6:])) == 2)
+    until(lambda: len(sleeping(marker)) == 2)
 
     starter.send_signal(signal.SIGKILL)
     starter.wait()
 
-    until(lambda: not sleeping(marker[-6:]))
+    until(lambda: not sleeping(marker))
 
 
 def sleeping(marker):

@@ -9,7 +9,7 @@ pytest_plugins = ["pytester"]
 def run(pytester, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     pytester.makeconftest('pytest_plugins = ["ringrig.plugin"]')
-    pytester.makeini("[pytest]\naddopts = --import-mode=importlib\n")
+    pytester.makeini("[pytest]\naddopts = --import-mode=importlib -p no:hypothesispytest\n")
     pytester.mkdir("suites")
     (pytester.path / "suites/test_a.py").write_text("def test_a(): pass\n")
     return pytester.runpytest_inprocess

@@ -19,7 +19,9 @@ def run(pytester, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("RINGRIG_FACTS", raising=False)
     pytester.makeconftest('pytest_plugins = ["ringrig.plugin"]')
-    pytester.makeini("[pytest]\naddopts = --import-mode=importlib -p no:xdist\ntestpaths = suites\n")
+    pytester.makeini(
+        "[pytest]\naddopts = --import-mode=importlib -p no:xdist -p no:hypothesispytest\ntestpaths = suites\n"
+    )
     pytester.mkdir("suites")
 
     def run(cases, world, *options):
