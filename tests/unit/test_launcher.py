@@ -230,6 +230,26 @@ def test_the_debian_image_brings_mmdebstrap(machine):
     assert "mmdebstrap" in machine.start("image", "build", "debian")[2]
 
 
+@pytest.mark.parametrize("name", ["a b", "it's", "a;b", "$HOME", "a\\b", 'a"b'])
+def test_a_path_that_no_guest_could_take_is_refused(machine, name):
+    """The environment's path stands on a guest's kernel command line."""
+    machine.clone = machine.clone.rename(machine.clone.with_name(name))
+
+    code, said, ran = machine.start("run")
+
+    assert code == 11
+    assert "clone it to a path" in said
+    assert ran == ""
+
+
+@pytest.mark.parametrize("name", ["ringrig-1.0_a+b@c", "José"])
+def test_an_odd_path_that_guests_can_take_is_taken(machine, name):
+    """No more is refused than has to be."""
+    machine.clone = machine.clone.rename(machine.clone.with_name(name))
+
+    assert machine.start("run")[0] == 7
+
+
 def test_two_first_starts_make_one_environment(machine):
     """The second waits and finds it made."""
     slow = PYTHON.replace('"-m pip "*)', '"-m pip "*) sleep 1;')
