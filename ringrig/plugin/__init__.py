@@ -6,6 +6,7 @@ import pytest
 
 from ringrig.guest.markers import register
 from ringrig.plugin import dispatch, options, prepare, record, verdict
+from ringrig.plugin.known_issues import KnownIssues
 from ringrig.plugin.progress import Progress
 
 pytest_addoption = options.pytest_addoption
@@ -23,6 +24,8 @@ def pytest_configure(config: pytest.Config) -> None:
     options.check(config)
     progress = Progress()
     context = prepare.prepare(config, progress)
+    # Workers load it for themselves; a fault in it is to be told once, and before they start.
+    KnownIssues.load(config.rootpath / "suites" / "known-issues.toml", context.plan)
     config.pluginmanager.register(record.Record(config, context), "ringrig-record")
     config.pluginmanager.register(verdict.Verdict(config, context), "ringrig-verdict")
     config.pluginmanager.register(prepare.ForWorkers(context), "ringrig-workers")

@@ -72,6 +72,9 @@ class Dispatch:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         try:
             if self._config.getoption("keep_guest") and self._failed and self.keeper.machine is not None:
+                capture = self._config.pluginmanager.get_plugin("capturemanager")
+                if capture is not None:  # pytest keeps the terminal's input from its tests
+                    capture.suspend_global_capture(in_=True)
                 shell.keep(self.keeper.machine)
             elif not self.news["fatal"] and (outcome := self.keeper.finish()) is not None:
                 self._tell(outcome)

@@ -83,7 +83,8 @@ class Record:
         elif report.failed:
             line["why"] = _first_words(report)
             line["detail"] = report.longreprtext
-        if report.when == "teardown":
+        # Of a case whose worker has died pytest-xdist makes one report, of no phase.
+        if report.when not in ("setup", "call"):
             line["at"] = round(time.time(), 3)
             self._write({**line, "late": True} if late else line)
             self.outcomes[report.nodeid] = line["outcome"]

@@ -55,6 +55,8 @@ class Verdict:
         try:
             result = yield
         except OSError as error:  # of pytest's own junit.xml, for one
+            if error.errno is None:
+                raise
             self._fatal(unwritten(self._context.folder, error))
         if self._config.option.collectonly or self._config.pluginmanager.hasplugin("ringrig.plugin.shell"):
             return result
