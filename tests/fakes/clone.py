@@ -41,12 +41,12 @@ class Clone:
         kernels = [f"--kernel={kernel}"] if kernel else []
         return [*before, sys.executable, "-m", "pytest", *kernels, *arguments]
 
-    def start(self, *arguments, **how):
+    def start(self, *arguments, stdin=subprocess.DEVNULL, **how):
         return subprocess.Popen(
             self.command(*arguments, **how),
             cwd=self.root,
             env=self.environment,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

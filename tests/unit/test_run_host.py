@@ -163,6 +163,51 @@ def test_a_case_beyond_its_deadline(clone, tmp_path):
     assert f"thread {pids[0]} case-3 state S" in output
 
 
+def test_a_worker_that_dies(clone):
+    """Its case is an error, the others run on; FAIL, for it may have been the case's doing."""
+    clone.write(
+        test_a="import os, pytest, time\n@pytest.mark.parametrize('n', range(4))\ndef test_it(n):\n    if n == 1:\n"
+        "        agent = open(f'/proc/{os.getppid()}/stat').read().rsplit(')', 1)[1].split()\n"
+        "        os.kill(int(agent[1]), 9)\n        time.sleep(9)\n"
+    )
+
+    run = clone.pytest("-n2")
+
+    assert run.returncode == 1, run.stdout
+    assert clone.outcomes() == {f"test_it[{n}]": "error" if n == 1 else "passed" for n in range(4)}
+    assert "FAIL: host" in run.stdout
+    assert "3 passed, 1 error" in run.stdout
+
+
+@pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "two-workers"])
+def test_known_issues_that_cannot_be_read(clone, workers):
+    """A usage error, before any worker starts."""
+    clone.write(test_a="def test_1(): pass\n")
+    (clone.root / "suites/known-issues.toml").write_text("[[issue]]\n")
+
+    run = clone.pytest(*workers)
+
+    assert run.returncode == 4, run.stdout
+    assert "known-issues.toml" in run.stdout
+    assert "Traceback" not in run.stdout
+
+
+def test_a_machine_that_is_kept(clone):
+    """--keep-guest: the first failure ends the run, and the machine waits for a person to be done with it."""
+    clone.write(test_a="def test_1(): assert 0\ndef test_2(): pass\n")
+    run = clone.start("--keep-guest", stdin=subprocess.PIPE)
+    while "press Enter" not in (line := run.stdout.readline()):
+        assert line
+
+    with pytest.raises(subprocess.TimeoutExpired):
+        run.wait(0.3)
+    output = run.communicate("\n", timeout=30)[0]
+
+    assert run.returncode == 1, output
+    assert "FAIL: host" in output
+    assert clone.outcomes() == {"test_1": "failed"}
+
+
 LONG = """
 import pytest
 @pytest.mark.parametrize("n", range(20))
