@@ -18,6 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ringrig.errors import GuestLost
 from ringrig.guest.wire import Message, Wire
 
+# What paramiko raises on a connection that is gone.
+_BROKEN = (OSError, EOFError, paramiko.SSHException)
+
 
 class Link(Protocol):
     """Messages to and from an agent. Closed: it is gone."""
@@ -75,7 +78,7 @@ class SshLink:
         try:
             self._channel = transport.open_session(timeout=60)
             self._channel.exec_command(command)
-        except (paramiko.SSHException, OSError, EOFError) as error:
+        except _BROKEN as error:
             raise GuestLost(
                 f"The SSH server gives no session: {str(error).rstrip('.')}.",
                 next_step="read the guest's console in the run folder; on a board, its sshd's log",
@@ -90,7 +93,7 @@ class SshLink:
         try:
             while data := self._channel.recv(1 << 16):
                 pair.sendall(data)
-        except (OSError, EOFError):
+        except _BROKEN:
             pass
         finally:
             with contextlib.suppress(OSError):
@@ -100,17 +103,17 @@ class SshLink:
         try:
             while data := pair.recv(1 << 16):
                 self._channel.sendall(data)
-        except (OSError, EOFError):
+        except _BROKEN:
             pass
         finally:
-            self._channel.close()
+            self._end_channel()
 
     def _errors(self, _: socket.socket) -> None:
         with self._log.open("wb", buffering=0) as out:
             try:
                 while data := self._channel.recv_stderr(1 << 14):
                     out.write(data)
-            except (OSError, EOFError):
+            except _BROKEN:
                 pass
 
     def send(self, message: Message) -> None:
@@ -124,7 +127,11 @@ class SshLink:
 
     def close(self) -> None:
         self._ours.close()
-        self._channel.close()
+        self._end_channel()
+
+    def _end_channel(self) -> None:
+        with contextlib.suppress(*_BROKEN):
+            self._channel.close()
 
 
 class Keys:
@@ -156,7 +163,7 @@ class Keys:
             transport.auth_publickey(
                 "root", paramiko.Ed25519Key.from_private_key_file(str(self.folder / "user_key"))
             )
-        except (paramiko.SSHException, OSError, EOFError) as error:
+        except _BROKEN as error:
             transport.close()
             raise GuestLost(
                 f"The guest's SSH server answers, and no session comes about: {error}.",
@@ -189,7 +196,7 @@ def run(
         channel.shutdown_write()
         out = b"".join(iter(lambda: channel.recv(1 << 16), b""))
         return channel.recv_exit_status(), out.decode(errors="replace")
-    except (paramiko.SSHException, OSError, EOFError) as error:
+    except _BROKEN as error:
         why = str(error).rstrip(".") or f"not within {seconds:.0f} s"
         raise GuestLost(
             f"No answer to {command[0]}: {why}.",

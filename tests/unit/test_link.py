@@ -187,6 +187,22 @@ def test_a_connection_that_breaks_closes_its_links(guest, tmp_path):
         SshLink(transport, "agent", log=tmp_path / "agent.log")
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_closing_after_the_connection_is_no_trouble(guest, tmp_path):
+    """Neither here nor in the threads that carry the bytes."""
+    transport = guest(echo)
+    links = [SshLink(transport, "agent", log=tmp_path / f"{n}.log") for n in range(8)]
+    transport.packetizer.close()
+
+    for one in links:
+        one.close()
+
+    limit = time.monotonic() + 5
+    while any("wards" in thread.name for thread in threading.enumerate()):
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
 def test_closing_ends_the_agents_input(guest, tmp_path):
     """That is how an agent learns that its host is gone."""
     ended = threading.Event()
