@@ -30,6 +30,9 @@ from ringrig.guest.wire import Closed, Message, Wire
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
 _libc = ctypes.CDLL(None, use_errno=True)
+_CHILDREN = "/proc/self/task/{0}/children"
+_stuck: set[int] = set()
+"""Children that could not be killed: on a kernel that cannot be replaced they must not tell against later cases."""
 _PLUGINS_OFF = (
     "cacheprovider",
     "junitxml",
@@ -233,12 +236,29 @@ def _reap(pid: int, *, seconds: float) -> tuple[bool, int]:
         if gone == pid:
             status = code
         elif gone == 0:
-            for orphan in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+            left = _children() - _stuck
+            if not left:
+                return True, status
+            for orphan in left:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(orphan), signal.SIGKILL)
+                    os.kill(orphan, signal.SIGKILL)
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
+    _stuck.update(_children())
     return False, status
+
+
+def _children() -> set[int]:
+    """This process's children, dead ones that were not collected included."""
+    try:
+        return set(map(int, Path(_CHILDREN.format(os.getpid())).read_text().split()))
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        found = set()
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                if stat.read_text().rsplit(")", 1)[1].split()[1] == str(os.getpid()):
+                    found.add(int(stat.parts[2]))
+        return found
 
 
 def _reports(answer: bytes) -> object:

@@ -2,6 +2,7 @@
 all.
 """
 
+import ctypes
 import json
 import os
 import signal
@@ -14,11 +15,13 @@ import pytest
 from fakes.clone import ROOT
 from fakes.machines import plan
 
+from ringrig.guest import agent as agents
 from ringrig.guest.wire import Closed
 from ringrig.plugin.prepare import _ini
 from ringrig.vm import machine as machines
 from ringrig.vm import pack
 
+PTRACE_SEIZE = 0x4206
 OUTCOMES = """
 import os, resource, signal, sys, time, pytest
 
@@ -429,6 +432,43 @@ def test_an_agent_that_cannot_start_says_why(suite, monkeypatch):
 
     with pytest.raises(GuestLost, match="No module named no_such_module"):
         started(suite, "none")
+
+
+def test_a_case_that_cannot_be_reaped_does_not_tell_against_the_next(suite):
+    """Like one stuck in the kernel: a tracer (this process) keeps it from its parent after its death."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    machine = started(suite, "stuck")
+    machine.link.send({"op": "run", "id": 1, "nodeid": "suites/test_outcomes.py::test_hangs"})
+    (case,) = map(int, children(machine.ready["pid"]))
+    if libc.ptrace(PTRACE_SEIZE, case, None, None) != 0:
+        pytest.skip(f"no ptrace here: {os.strerror(ctypes.get_errno())}")
+    machine.link.send({"op": "abort", "id": 1})
+
+    try:
+        assert answer(machine)["reaped"] is False
+        machine.link.send({"op": "run", "id": 2, "nodeid": "suites/test_outcomes.py::test_passes"})
+        assert answer(machine)["reaped"] is True
+    finally:
+        os.waitpid(case, 0x40000000)
+        machine.end()
+
+
+def test_children_are_found_without_the_kernels_own_list(monkeypatch):
+    """CONFIG_PROC_CHILDREN is not in every configuration."""
+    with subprocess.Popen(["sleep", "1000"]) as child:
+        with_list = agents._children()
+        monkeypatch.setattr(agents, "_CHILDREN", "/proc/self/task/{0}/none")
+        without = agents._children()
+        child.kill()
+
+    assert child.pid in with_list
+    assert with_list == without
+
+
+def answer(machine):
+    """The next answer, whatever announces it."""
+    message = machine.link.receive(20)
+    return message if message["op"] == "done" else machine.link.receive(20)
 
 
 def test_two_agents_on_one_kernel_take_turns(suite, machine, run):
