@@ -13,6 +13,7 @@ from pathlib import Path
 
 import paramiko
 
+from ringrig import cache
 from ringrig.errors import GuestLacks, GuestLost, WrongKernel
 from ringrig.guest.wire import Closed, Message
 from ringrig.kernel.buildid import of_notes
@@ -131,7 +132,8 @@ class Machine:
         log = self.folder / "agent.log"
         if self.plan.kind == "host":
             suite = Path(self.plan.scratch, f"suite-{self.name}")
-            unpack(Path(self.plan.suite), suite)
+            with cache.writing("the unpacked suite"):
+                unpack(Path(self.plan.suite), suite)
             env = {**os.environ, **dict(word.split("=", 1) for word in _QUIET)}
             env["PYTHONPATH"] = str(suite)
             return LocalLink([sys.executable, "-P", *_PYTHON_FLAGS[1:]], env=env, cwd=suite, log=log), str(
@@ -173,11 +175,12 @@ class Machine:
 def start(plan: Plan, *, name: str, say: Say) -> Machine:
     """A machine for `plan`, not waited for. Called from a thread that lives as long as the guest shall (bubblewrap dies with it)."""
     folder = Path(plan.folder, "guests", name)
-    folder.mkdir(parents=True, exist_ok=True)
-    if plan.kind != "image":
-        return Machine(plan=plan, name=name, folder=folder, guest=None, slowness=1.0)
-    config = qemu.Config(cpus=plan.cpus, memory=plan.memory, accel=plan.accel)
-    guest = qemu.start(plan, name=name, folder=folder, config=config, say=say)
+    with cache.writing("a guest's files"):
+        folder.mkdir(parents=True, exist_ok=True)
+        if plan.kind != "image":
+            return Machine(plan=plan, name=name, folder=folder, guest=None, slowness=1.0)
+        config = qemu.Config(cpus=plan.cpus, memory=plan.memory, accel=plan.accel)
+        guest = qemu.start(plan, name=name, folder=folder, config=config, say=say)
     return Machine(plan=plan, name=name, folder=folder, guest=guest, slowness=guest.slowness)
 
 

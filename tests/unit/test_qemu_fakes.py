@@ -1,5 +1,6 @@
 """A guest that fails in every way there is: one clear error of the right class, nothing left behind."""
 
+import dataclasses
 import os
 import signal
 import time
@@ -9,7 +10,7 @@ import pytest
 from fakes import unboxed
 from fakes.machines import plan
 
-from ringrig.errors import GuestLost, HostLacks, NoBoot
+from ringrig.errors import GuestLost, HostLacks, NoBoot, NoSpace
 from ringrig.plugin.keeper import Keeper, Manner
 from ringrig.vm import accel, machine, qemu
 from ringrig.vm.link import Keys
@@ -55,9 +56,7 @@ class Rig:
             os, "access", lambda path, *a, **k: kvm if path == "/dev/kvm" else ACCESS(path, *a, **k)
         )
         manner = Manner(timeout=20.0, fresh=False, options=())
-        self.plan = type(self.plan)(
-            **{**{f: getattr(self.plan, f) for f in self.plan.__slots__}, "accel": accel}
-        )
+        self.plan = dataclasses.replace(self.plan, accel=accel)
         self.keeper = Keeper(self.plan, worker="gw0", manner=manner, say=self.said.append)
         return self.keeper
 
@@ -210,6 +209,19 @@ def test_without_qemu_there_is_no_guest(rig, monkeypatch, tmp_path):
     rig("dies")
 
     rig.fails(HostLacks, "no qemu-system-x86_64", within=2)
+
+    assert rig.pids() == []
+
+
+@pytest.mark.parametrize("place", ["folder", "scratch"])
+def test_a_place_that_cannot_be_written(rig, place, tmp_path):
+    """The run folder or the cache: NoSpace, with the place."""
+    (tmp_path / "file").touch()
+    rig("dies")
+    rig.keeper.plan = dataclasses.replace(rig.plan, **{place: str(tmp_path / "file")})
+
+    with pytest.raises(NoSpace, match="file"):
+        rig.keeper.run("a")
 
     assert rig.pids() == []
 
