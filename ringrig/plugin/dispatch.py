@@ -33,7 +33,9 @@ class Dispatch:
             *(["-l"] if get("showlocals") else []),
             *(["-vv"] if get("verbose") > 1 else []),
         )
-        manner = Manner(timeout=get("case_timeout"), fresh=get("fresh_vm"), options=options)
+        manner = Manner(
+            timeout=get("case_timeout"), fresh=get("fresh_vm"), options=options, keep=get("keep_guest")
+        )
         self.keeper = Keeper(context.plan, worker=self._worker, manner=manner, say=self._say)
         self._known = KnownIssues.load(config.rootpath / "suites" / "known-issues.toml", context.plan)
         self._failed = False

@@ -29,6 +29,8 @@ class Manner:
     timeout: float
     fresh: bool
     options: tuple[str, ...]
+    keep: bool = False
+    """After a failure a person wants to see the guest: it is not replaced as long as it answers."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,7 +86,8 @@ class Keeper:
         outcome.troubles = found.troubles
         self._taint |= course.done.get("taint") or 0
         self._ran = cases[-4 * blame.MOST_SUSPECTS :]
-        if found.spoilt or self._manner.fresh:
+        kept = self._manner.keep and course.end == "done"
+        if (found.spoilt or self._manner.fresh) and not kept:
             self.end()
         for splat in found.splats:
             self._attribute(splat, cases, outcome)
@@ -207,6 +210,8 @@ class Keeper:
         """
         trouble = of_splat(splat)
         guilty, suspected = blame.culprit(splat, cases), blame.suspects(splat, cases)
+        if guilty is None and self._manner.keep:
+            guilty = outcome.ran  # the guest with the evidence is worth more than certainty
         if guilty is None and not self.plan.shared:
             alone = len(suspected) == 1 and suspected[0] is outcome.ran
             guilty = suspected[0] if alone else self._try_again(splat, suspected)

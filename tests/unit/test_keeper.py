@@ -23,8 +23,8 @@ def keeper(world):
     return make()
 
 
-def make(*, fresh=False, **facts):
-    manner = Manner(timeout=20.0, fresh=fresh, options=())
+def make(*, fresh=False, keep=False, **facts):
+    manner = Manner(timeout=20.0, fresh=fresh, options=(), keep=keep)
     return Keeper(plan(**facts), worker="gw0", manner=manner, say=lambda _: None)
 
 
@@ -250,6 +250,30 @@ def test_a_deadline_on_a_shared_kernel_counts_from_the_turn(world):
 
     assert names(keeper.run("a").troubles) == ["timeout"]
     assert 120 <= world.now - before < 125
+
+
+def test_a_guest_to_be_kept_is_kept_with_its_splat(world):
+    """--keep-guest: nobody is run again in another guest; the case that ran fails, and that ends the run."""
+    keeper = make(keep=True)
+    keeper.run("a")
+    world.does["b"] = lambda _, n: world.done(n, log=world.log(), taint=1 << 9)
+
+    outcome = keeper.run("b")
+
+    assert names(outcome.troubles) == ["splat"]
+    assert outcome.uncertain == []
+    assert keeper.machine.name == "gw0-1"
+    assert world.ended() == []
+
+
+def test_a_guest_that_has_died_cannot_be_kept(world):
+    """Nor one that answers no more."""
+    keeper = make(keep=True)
+    world.does["a"] = lambda machine, _: machine.dies("")
+
+    keeper.run("a")
+
+    assert keeper.machine is None
 
 
 def test_a_splat_on_a_shared_kernel_is_never_tried_again(world):
