@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 from collections.abc import Sequence
@@ -13,15 +12,12 @@ from ringrig.errors import HostLacks, KernelUnavailable
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Replaces this process by gdb on the newest live guest's stub; more words go to gdb.
-
-    KernelUnavailable: no guest lives.
-    """
-    parser = argparse.ArgumentParser(
-        prog="rig gdb", description="Attach gdb to the kernel of a guest that is alive."
-    )
-    parser.add_argument("vmlinux", nargs="?", help="the kernel's ELF file with symbols, if there is one")
-    chosen, rest = parser.parse_known_args(arguments)
+    """Replaces this process by gdb on the newest live guest's stub. KernelUnavailable: no guest lives."""
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(
+            "usage: rig gdb [VMLINUX] [GDB ARGUMENTS…]\n\nAttach gdb to the kernel of the newest guest that is alive."
+        )
+        return 0
     stubs = live()
     if not stubs:
         raise KernelUnavailable(
@@ -31,10 +27,13 @@ def main(arguments: Sequence[str]) -> int:
     gdb = shutil.which("gdb")
     if gdb is None:
         raise HostLacks("There is no gdb here.", next_step="apt-get install gdb")
+    vmlinux = str(Path(arguments[0]).resolve()) if arguments else ""
     # A relative name, for a socket's address holds 108 bytes.
     os.chdir(stubs[-1].parent)
-    files = [str(Path(chosen.vmlinux).resolve())] if chosen.vmlinux else []
-    os.execv(gdb, [gdb, "-q", *rest, "-ex", f"target remote ./{stubs[-1].name}", *files])
+    given = list(arguments)
+    if given and not given[0].startswith("-"):
+        given[0] = vmlinux
+    os.execv(gdb, [gdb, "-q", "-ex", f"target remote ./{stubs[-1].name}", *given])
 
 
 def live() -> list[Path]:
