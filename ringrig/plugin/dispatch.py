@@ -125,7 +125,9 @@ class Dispatch:
             )
 
     def _log_late(self, report: pytest.TestReport) -> None:
-        interactor = self._config.pluginmanager.get_plugin("workerinteractor")
+        plugins = self._config.pluginmanager.get_plugins()
+        # It is registered without a name.
+        interactor: Any = next((one for one in plugins if type(one).__name__ == "WorkerInteractor"), None)
         if interactor is None:
             self._config.hook.pytest_runtest_logreport(report=report)
             return

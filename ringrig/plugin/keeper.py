@@ -85,6 +85,7 @@ class Keeper:
         found = judge(course, taint=self._taint, seconds=seconds, shared=self.plan.shared, boxed=boxed)
         outcome.troubles = found.troubles
         self._taint |= course.done.get("taint") or 0
+        self.blind.update(course.done.get("blind", {}))
         self._ran = cases[-4 * blame.MOST_SUSPECTS :]
         kept = self._manner.keep and course.end == "done"
         if (found.spoilt or self._manner.fresh) and not kept:

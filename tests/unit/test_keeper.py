@@ -307,6 +307,16 @@ def test_finish_without_a_guest_or_a_case_is_nothing(keeper, world):
     assert keeper.finish() is None
 
 
+def test_what_becomes_unreadable_later_is_said_as_well(keeper, world):
+    """A check that could not be made is never a pass: the verdict names it."""
+    world.does["b"] = lambda _, n: world.done(n, blind={"kernel log": "/dev/kmsg: Input/output error"})
+
+    for case in "abc":
+        keeper.run(case)
+
+    assert keeper.blind == {"kernel log": "/dev/kmsg: Input/output error"}
+
+
 def test_old_taint_of_the_guest_is_no_cases(world):
     """A kernel that boots tainted, and a taint that an earlier case has brought."""
     world.taint = 1 << 9

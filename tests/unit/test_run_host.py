@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fakes.clone import Clone
+from fakes.clone import ROOT, Clone
 
 CASES = """
 import json, os, pytest
@@ -177,6 +177,36 @@ def test_a_worker_that_dies(clone):
     assert clone.outcomes() == {f"test_it[{n}]": "error" if n == 1 else "passed" for n in range(4)}
     assert "FAIL: host" in run.stdout
     assert "3 passed, 1 error" in run.stdout
+
+
+PAPER = """
+from fakes.machines import World
+from ringrig.plugin import keeper
+world = World()
+world.does["suites/test_a.py::test_2"] = lambda _, n: world.done(n, log=world.log(comm="case-1"))
+world.does["suites/test_b.py::test_2"] = lambda _, n: world.done(n, log=world.log(comm="kworker/0:1"))
+keeper.machines.start = world.start
+keeper.time = world
+"""
+
+
+def test_late_news_of_workers(clone):
+    """A splat of a case that had ended, and one of nobody's: both reach the verdict from a worker, too."""
+    clone.environment["PYTHONPATH"] += f":{ROOT / 'tests'}"
+    with (clone.root / "conftest.py").open("a") as conftest:
+        conftest.write(PAPER)
+    cases = "def test_1(): pass\ndef test_2(): pass\ndef test_3(): pass\n"
+    clone.write(test_a=cases, test_b=cases)
+
+    run = clone.pytest("-n2", "--dist", "loadfile")
+
+    assert run.returncode == 1, run.stdout
+    assert "5 passed, 1 error" in run.stdout
+    assert "it came after the case had ended" in run.stdout
+    assert "UNCERTAIN: kernel splat" in run.stdout
+    assert "one of: suites/test_b.py::test_1 or suites/test_b.py::test_2" in run.stdout
+    assert clone.results()["test_a.py::test_1"]["outcome"] == "error"
+    assert clone.results()["test_a.py::test_2"]["outcome"] == "passed"
 
 
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "two-workers"])
