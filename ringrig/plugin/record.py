@@ -115,6 +115,8 @@ class Record:
         text = [
             *lines,
             "",
+            *self._about(json.loads(path.read_text())),
+            "",
             *(f"FAILED {n}\n    {self.messages[n]}" for n in failed),
             *([""] if failed else []),
             _GUIDE,
@@ -132,17 +134,34 @@ class Record:
             self._results.seek(end)
             self.unwritten = self.unwritten or unwritten(self._folder, error)
 
+    def _about(self, run: dict[str, Any]) -> list[str]:
+        """Which kernel, how it was known to be that one, what ran it, and the command."""
+        meant, ran = run["build_id"], run["ran"].get("running_build_id")
+        proof = (
+            "the one that was meant" if meant and meant == ran else "not compared: the spec names no image"
+        )
+        guests = [json.loads(file.read_text()) for file in sorted(self._folder.glob("guests/*/guest.json"))]
+        how = f"{guests[0]['guest']} ({guests[0]['accel']}), {guests[0]['cpus']} CPUs" if guests else "no VM"
+        return [
+            f"kernel    {run['label']}, {run['ran'].get('release', 'not reached')}",
+            f"build-id  {ran} ({proof})",
+            f"began     {run['began']}, took {run['seconds']} s, {run['guests']} guests: {how}",
+            f"command   {(self._folder / 'command.txt').read_text().strip()}",
+            f"suite     ringrig {run['versions']['ringrig']}",
+        ]
+
     @property
     def counts(self) -> Counter[str]:
         return Counter(self.outcomes.values())
 
 
 _GUIDE = """In this folder:
-  summary.txt     this page results.jsonl   one case a line: outcome, seconds, guest, why, detail junit.xml
-  the same for CI run.json        kernel, build-id, versions, command, verdict kernel.config   the kernel's
-  configuration, where the image came with it guests/NAME/    console.log (marked "ringrig: begin/end"
-  around each case), guest.json, agent.log of each guest
-  """
+  summary.txt     this page
+  results.jsonl   one case a line: outcome, seconds, guest, why, detail
+  junit.xml       the same for CI
+  run.json        kernel, build-id, versions, command, verdict
+  kernel.config   the kernel's configuration, where the image came with it
+  guests/NAME/    a guest's console.log ("ringrig: begin/end N case" around each case), guest.json, agent.log"""
 
 
 def unwritten(folder: Path, error: OSError) -> NoSpace:

@@ -28,11 +28,11 @@ from ringrig.vm.qmp import Monitor, Reach
 
 _GUEST_FILES = Path(__file__).parent.parent / "guest"
 _SSH_PORT = "ringrig.ssh"
-# Shown on the console in full and early; `printk.devkmsg=on` because /dev/kmsg drops marks beyond 10 in 5 s
-# otherwise. The plainest CPU: Python starts twice as fast as on `max`, whose vector and protection features
-# are emulated. One thread for all CPUs: with a thread each, QEMU 7.2 now and then lets a CPU run into the
-# int3 of another's text patching, and a sound kernel dies while booting.
+# The plainest CPU with a random number generator (sshd and Python wait for one): Python starts twice as fast
+# as on `max`, whose vector and protection features are emulated. One thread for all CPUs: with a thread each,
+# QEMU 7.2 now and then lets a CPU run into the int3 of another's text patching, and a sound kernel dies.
 _TCG = "-cpu qemu64,+rdrand -accel tcg,thread=single"
+# All on the console, and early; /dev/kmsg drops marks beyond 10 in 5 s unless told; every CPU's stack in a panic.
 _APPEND = (
     "ignore_loglevel printk.devkmsg=on printk.time=1 log_buf_len=4M no5lvl "
     "sysrq_always_enabled unknown_nmi_panic=1 panic_print=0x40 hung_task_panic=0 mitigations=off raid=noautodetect"
