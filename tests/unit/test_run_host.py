@@ -141,14 +141,17 @@ def test_ctrl_c_keeps_what_there_is(clone, tmp_path):
     assert gone(pids)
 
 
-def test_an_abrupt_end_leaves_whole_lines(clone, tmp_path):
+@pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "two-workers"])
+def test_an_abrupt_end_leaves_whole_lines(clone, tmp_path, workers):
     """kill -9 of pytest: what had ended is in results.jsonl, and agent and case are gone."""
-    run, pids = hanging(clone, tmp_path)
+    run, pids = hanging(clone, tmp_path, *workers)
 
     run.kill()
     run.communicate(timeout=30)
 
-    assert clone.outcomes() == {"test_1": "passed", "test_2": "passed"}
+    both = {"test_1": "passed", "test_2": "passed"}
+    # Two workers take turns on one kernel: the case that hangs may have come first.
+    assert clone.outcomes() == both if not workers else clone.outcomes().items() <= both.items()
     assert gone(pids)
 
 
