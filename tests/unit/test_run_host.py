@@ -120,7 +120,7 @@ def hanging(clone, tmp_path, *options):
 
 
 def gone(pids):
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + 30
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < limit
         time.sleep(0.05)
