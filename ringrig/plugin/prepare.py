@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
 import re
 import shutil
+import signal
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ringrig import cache, host, vmimage
-from ringrig.errors import GuestLacks, NoSpace, RigError
+from ringrig.errors import NoSpace, RigError
 from ringrig.guest.markers import MARKERS
 from ringrig.kernel import config as kernel_config
 from ringrig.kernel import resolve
@@ -23,6 +25,8 @@ from ringrig.plugin.progress import Progress
 from ringrig.vm import board, pack
 from ringrig.vm.link import Keys
 from ringrig.vm.plan import Plan
+
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,8 +176,7 @@ class ForWorkers:
 
 
 def of_worker(config: pytest.Config) -> Context:
+    # A worker notices a controller that was killed only after seconds, and its guest with it.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     plan = Plan.from_json(config.workerinput["ringrig"])  # type: ignore[attr-defined]
     return Context(plan=plan, folder=Path(plan.folder), notes=())
-
-
-__all__ = ["Context", "ForWorkers", "GuestLacks", "of_worker", "prepare"]
