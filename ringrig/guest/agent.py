@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import fcntl
 import gc
 import json
@@ -46,6 +47,7 @@ _PLUGINS_OFF = (
     "logging",
     "legacypath",
 )
+_SHOW_PYTHON = signal.SIGUSR2
 _REAP_SECONDS = 3.0
 """How long a killed child may take to die at native speed before it counts as unkillable."""
 
@@ -104,11 +106,13 @@ class Agent:
         self._watch.mark(f"begin {number} {nodeid}")
         began = time.clock_gettime(time.CLOCK_MONOTONIC)
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        python = os.memfd_create("python-stack", os.MFD_CLOEXEC)
         pid = os.fork()
         if pid == 0:
-            self._case(item, number, write_end)
+            self._case(item, number, write_end, python)
         os.close(write_end)
-        answer, stacks = self._await(pid, read_end, number)
+        answer, stacks = self._await(pid, read_end, number, python)
+        os.close(python)
         os.close(read_end)
         reaped, status = _reap(pid, seconds=_REAP_SECONDS * self._slowness)
         left = self._watch.pins_back(seconds=1.0 * self._slowness) if reaped else 0
@@ -133,7 +137,7 @@ class Agent:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
         self._wire.send(done)
 
-    def _case(self, item: pytest.Item, number: int, write_end: int) -> None:
+    def _case(self, item: pytest.Item, number: int, write_end: int, python: int) -> None:
         """In the child: run the case with its whole set-up and tear-down, write its reports, leave."""
         code, me = 1, os.getpid()
         try:
@@ -142,6 +146,7 @@ class Agent:
             _libc.prctl(_PR_SET_NAME, f"case-{number}".encode())
             os.close(self._wire.read_fd)
             os.close(self._wire.write_fd)
+            faulthandler.register(_SHOW_PYTHON, file=python)
             config = item.config
             reports = runtestprotocol(item, log=False, nextitem=None)
             out = [
@@ -154,7 +159,7 @@ class Agent:
         finally:
             os._exit(code)
 
-    def _await(self, pid: int, read_end: int, number: int) -> tuple[bytes, str]:
+    def _await(self, pid: int, read_end: int, number: int, python: int) -> tuple[bytes, str]:
         """The child's answer; its portrait too when the host wants an end made of it.
 
         Closed: the host is gone.
@@ -175,8 +180,7 @@ class Agent:
                 if self._wire.pending() or self._wire.read_fd in ready:
                     message = self._wire.receive()
                     if message is not None and message["op"] == "abort" and message["id"] == number:
-                        stacks = portrait(pid)
-                        return answer, stacks
+                        return answer, f"{portrait(pid)}\n{_python_stack(pid, python)}"
         except Closed:
             _reap(pid, seconds=_REAP_SECONDS)
             raise
@@ -220,6 +224,15 @@ class Agent:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self._files[report.nodeid] = report.longreprtext
+
+
+def _python_stack(pid: int, python: int) -> str:
+    """Where in Python the case is, as its own signal handler tells; a case stuck in the kernel cannot."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, _SHOW_PYTHON)
+        time.sleep(0.3)
+    told = os.pread(python, 1 << 14, 0).decode(errors="replace")
+    return told or "(no Python stack: it did not take the signal)"
 
 
 def _reap(pid: int, *, seconds: float) -> tuple[bool, int]:

@@ -148,7 +148,7 @@ class Keeper:
         self._broken = self._broken or failure
         raise self._broken
 
-    def _course(self, machine: Machine, nodeid: str) -> tuple[Course, Ran]:
+    def _course(self, machine: Machine, nodeid: str, *, again: bool = True) -> tuple[Course, Ran]:
         """Have the agent run `nodeid`, and wait for it as long as it may take."""
         assert machine.link is not None
         self._number += 1
@@ -161,6 +161,9 @@ class Keeper:
             if done is None:
                 machine.link.send({"op": "abort", "id": number})
                 done = self._await(machine, 4 + 3 * machine.slowness)
+                if again and done is not None and done["ended"] - done["began"] < self._manner.timeout / 2:
+                    self._say(f"{nodeid} had hardly begun when its time was up: the link stalled; once more")
+                    return self._course(machine, nodeid, again=False)
             course = Course(end="silent") if done is None else Course(end="done", done=done)
         except Closed:
             machine.await_death()

@@ -160,6 +160,9 @@ class Keys:
             expected = (self.folder / "host_key.pub").read_text().split()[1]
             if transport.get_remote_server_key().get_base64() != expected:
                 raise paramiko.SSHException("the host key is not the one this run made")
+            # QEMU 7.2 now and then sits on bytes for the guest's port until more of them come (once in some
+            # thousand cases under TCG): a word each second of silence is more.
+            transport.set_keepalive(1)
             transport.auth_publickey(
                 "root", paramiko.Ed25519Key.from_private_key_file(str(self.folder / "user_key"))
             )

@@ -92,7 +92,10 @@ def test_a_deadline_ends_the_case_and_keeps_the_guest(keeper, world):
     """The agent is asked to abort, after --case-timeout and a little, and answers with the stacks."""
 
     def hangs(machine, number):
-        machine.aborts = lambda n: world.done(n, reports=None, stacks="thread 7", status=signal.SIGKILL)
+        began = world.now
+        machine.aborts = lambda n: world.done(
+            n, reports=None, stacks="thread 7", status=signal.SIGKILL, began=began
+        )
 
     world.does["a"] = hangs
     before = world.now
@@ -105,11 +108,27 @@ def test_a_deadline_ends_the_case_and_keeps_the_guest(keeper, world):
     assert world.dumped == []
 
 
+def test_a_case_that_had_hardly_begun_is_run_once_more(keeper, world):
+    """A link that stalls is no fault of the case's: the agent heard of it only with the abort."""
+
+    def stalls(machine, number):
+        world.does["a"] = lambda _, n: world.done(n)
+        machine.aborts = lambda n: world.done(n, reports=None, stacks="thread 7")
+
+    world.does["a"] = stalls
+
+    outcome = keeper.run("a")
+
+    assert names(outcome.troubles) == []
+    assert outcome.guest == "gw0-1"
+
+
 def test_deadlines_are_longer_where_the_guest_is_slow(keeper, world):
     """Under TCG by its slowness."""
 
     def hangs(machine, number):
-        machine.aborts = lambda n: world.done(n, reports=None, stacks="thread 7")
+        began = world.now
+        machine.aborts = lambda n: world.done(n, reports=None, stacks="thread 7", began=began)
 
     world.does["a"] = hangs
     keeper.begin()
@@ -242,7 +261,8 @@ def test_a_deadline_on_a_shared_kernel_counts_from_the_turn(world):
     keeper = make(kind="host", spec="host", label="host")
 
     def hangs(machine, number):
-        machine.aborts = lambda n: world.done(n, reports=None, stacks="thread 7")
+        began = world.now
+        machine.aborts = lambda n: world.done(n, reports=None, stacks="thread 7", began=began + 100)
         return [100.0, {"op": "begun", "id": number}]
 
     world.does["a"] = hangs
