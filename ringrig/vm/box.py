@@ -23,8 +23,7 @@ _ETC = (
 _TOP = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix", "gnu")
 _PASSWD = "root:x:0:0:root:/root:/bin/sh\nsshd:x:65533:65533::/run/sshd:/usr/sbin/nologin\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
 _GROUP = "root:x:0:\ntty:x:5:\nkvm:x:106:\nsshd:x:65533:\nnogroup:x:65534:\n"
-# Started by virtme-ng's init when found; nothing in a guest needs them, and one costs a second under
-# emulation.
+# Started by virtme-ng's init when found; nothing in a guest needs them, and one costs a second emulated.
 _NOT_IN_GUEST = ("systemd-tmpfiles", "systemd-udevd")
 
 
@@ -34,7 +33,6 @@ class Box:
 
     readable: Mapping[str, Path] = field(default_factory=dict)
     writable: Mapping[str, Path] = field(default_factory=dict)
-    devices: bool = False
 
     def argv(self, command: Sequence[str], *, scratch: Path) -> list[str]:
         """The bubblewrap command line for `command`; `scratch` keeps the few files the box invents.
@@ -50,19 +48,11 @@ class Box:
         # An own session keeps Ctrl-C of the terminal away from the guest: the rig decides how it ends.
         out = [bwrap, "--die-with-parent", "--new-session", "--unshare-pid", "--unshare-net", "--unshare-ipc"]
         out += [*_invented_etc(scratch), *_host_parts()]
-        out += ["--dev-bind" if self.devices else "--dev", *(["/dev"] if self.devices else []), "/dev"]
-        out += [
-            "--proc",
-            "/proc",
-            "--tmpfs",
-            "/tmp",
-            "--tmpfs",
-            "/run",
-            "--tmpfs",
-            "/root",
-            "--tmpfs",
-            "/var",
-        ]
+        # Of the host's devices only KVM: a wild guest kernel could ask the 9p server to open any that is in sight.
+        out += ["--dev", "/dev", "--dev-bind-try", "/dev/kvm", "/dev/kvm"]
+        out += ["--proc", "/proc"]
+        for place in ("/tmp", "/run", "/root", "/var"):
+            out += ["--tmpfs", place]
         for flag, mounts in (("--ro-bind", self.readable), ("--bind", self.writable)):
             for place, path in mounts.items():
                 out += [flag, str(path), place]

@@ -235,7 +235,6 @@ def _launch(plan: Plan, name: str, folder: Path, config: Config, kind: str) -> Q
             **({"/ringrig/root/usr/lib/modules": home / "lib/modules"} if plan.root and plan.modules else {}),
         },
         writable={"/ringrig/sockets": sockets},
-        devices=True,
     )
     where = "/ringrig/sockets"
     opts = " ".join(
