@@ -31,7 +31,7 @@ class Dispatch:
         options = (
             f"--tb={get('tbstyle')}",
             *(["-l"] if get("showlocals") else []),
-            *(["-vv"] if get("verbose") > 1 else []),
+            "-vv" if get("verbose") > 1 else "-qq",  # the agent's own terminal is a log of complaints
         )
         manner = Manner(
             timeout=get("case_timeout"), fresh=get("fresh_vm"), options=options, keep=get("keep_guest")
