@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from ringrig.model.calls import Fd, Memory, kernel_registration, registration, status, unregistration
 from ringrig.model.spec import name_of
 from ringrig.model.subject import Subject
-from ringrig.model.traits import TRAITS
 from ringrig.uring import bufring
 from ringrig.uring import consts as c
-from ringrig.uring.memory import Arena, Unavailable
+from ringrig.uring.memory import Arena
 from ringrig.uring.restriction import in_child, restrict_task
 from ringrig.uring.ring import Ring
 
 
 class Unclear(RuntimeError):
     """An experiment ended in a way that neither having nor lacking the trait explains."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probed:
-    """`has`: what was found out; `unclear`: trait and why it could not be."""
-
-    has: dict[str, bool] = field(default_factory=dict)
-    unclear: dict[str, str] = field(default_factory=dict)
 
 
 def _either(res: int, *, yes: int, no: int | tuple[int, ...]) -> bool:
@@ -165,14 +155,3 @@ def probe_trait(name: str) -> bool:
         return EXPERIMENTS[name](subject)
     finally:
         subject.close()
-
-
-def probe_traits() -> Probed:
-    """All experiments; some 20 rings."""
-    found = Probed()
-    for name in TRAITS:
-        try:
-            found.has[name] = probe_trait(name)
-        except (Unclear, Unavailable) as error:
-            found.unclear[name] = str(error)
-    return found
