@@ -29,8 +29,9 @@ _DEBIAN = re.compile(r"debian(?::(\d{1,3}\.\d{1,3}))?")
 class Image:
     """A kernel that a guest can boot.
 
-    `path` is an x86 boot image; `modules` is the directory that holds lib/modules/<release>, and an
-    ancestor of `path`, because virtme-ng finds modules by walking up from the image.
+    `path` is an x86 boot image, or a User-Mode Linux executable where `arch` is um; `modules` is the directory
+    that holds lib/modules/<release>, and an ancestor of `path`, because virtme-ng finds modules by walking up
+    from the image.
     """
 
     spec: str
@@ -41,6 +42,15 @@ class Image:
     modules: Path | None
     config: Path | None
     package: str | None
+    arch: str = "x86"
+    libs: Path | None = None
+    """um: a directory with the C library and its loader that the executable wants, if newer than this machine's."""
+    vmlinux: Path | None = None
+    """The unstripped kernel with line tables, which turns addresses into file:line."""
+    profile: str | None = None
+    """The model's profile that a set of patches asks to be judged by."""
+    lacks: tuple[str, ...] = ()
+    """Configuration options that were asked for and that `arch` does not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,13 @@ class Plan:
     sshd: str = ""
     root: str | None = None
     """A guest's root directory, or None for the live machine's own."""
+    guest: str = "qemu"
+    """qemu or uml."""
+    libs: str | None = None
+    """uml: where the C library lies that the executable wants, if it is not this machine's."""
+    vmlinux: str | None = None
+    profile: str | None = None
+    lacks: tuple[str, ...] = ()
     accel: str = "auto"
     cpus: int = 2
     memory: str = "1G"
@@ -50,7 +57,10 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
-        return cls(**json.loads(text))
+        fields = json.loads(text)
+        return cls(
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+        )
 
     @property
     def zips(self) -> tuple[str, ...]:
