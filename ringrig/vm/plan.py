@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
-        fields = json.loads(text)
+        fields: dict[str, Any] = json.loads(text)
         return cls(
             **{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
         )
