@@ -58,10 +58,10 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
+        # JSON knows no tuples.
         fields: dict[str, Any] = json.loads(text)
-        return cls(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-        )
+        fields |= {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+        return cls(**fields)
 
     @property
     def zips(self) -> tuple[str, ...]:
