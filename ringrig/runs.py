@@ -24,8 +24,7 @@ def run(arguments: Sequence[str], *, root: Path) -> int:
     """
     kernels, others = split(arguments)
     kernels = [_kernel(spec) for spec in kernels] or ["debian"]
-    if Path.cwd() != root:
-        others = _from_here(others)
+    others = _from_here(others)
     os.chdir(root)
     if len(kernels) == 1:
         sys.stdout.flush()
@@ -69,6 +68,8 @@ def _kernel(spec: str) -> str:
     from ringrig.kernel.files import looks_like_path
     from ringrig.kernel.spec import debian_series
 
+    if spec.startswith("tree:"):
+        return f"tree:{_absolute(spec.removeprefix('tree:'))}"
     if (
         spec == "host"
         or spec.startswith("ssh:")
@@ -76,16 +77,33 @@ def _kernel(spec: str) -> str:
         or not looks_like_path(spec)
     ):
         return spec
-    return str(Path(spec).expanduser().absolute())
+    return _absolute(spec)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 def _from_here(arguments: Sequence[str]) -> list[str]:
-    """Arguments that name a file or a case where the user stands, made absolute; -k and -m take words."""
-    found = []
-    for before, argument in zip(["", *arguments], arguments, strict=False):
+    """Arguments that name a file or a case where the user stands, made absolute; -k and -m take words.
+
+    --config and --patch become one word each, as --kernel does (see _pytest()).
+    """
+    found: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        option, equals, value = argument.partition("=")
+        if option in {"--config", "--patch"} and (equals or (value := next(rest, ""))):
+            if option == "--patch":
+                value = _absolute(value)
+            else:  # a name of kconfigs/ is no path, even where a file of that name lies about
+                value = ",".join(_absolute(part) if "/" in part else part for part in value.split(","))
+            found.append(f"{option}={value}")
+            continue
         path, colons, node = argument.partition("::")
-        is_path = path and not argument.startswith("-") and before not in {"-k", "-m"} and Path(path).exists()
-        found.append(f"{Path(path).absolute()}{colons}{node}" if is_path else argument)
+        is_file = path and not argument.startswith("-") and Path(path).exists()
+        named = is_file and (not found or found[-1] not in {"-k", "-m"})
+        found.append(f"{_absolute(path)}{colons}{node}" if named else argument)
     return found
 
 

@@ -13,7 +13,11 @@ FORMS = (
     ("host", "the running kernel, no VM"),
     ("debian", "the newest prebuilt kernel that this machine's apt offers"),
     ("debian:X.Y", "the newest prebuilt Debian kernel X.Y, for example debian:6.12"),
-    ("PATH", "a bzImage or vmlinuz file, or a built kernel tree"),
+    ("debian-uml[:X.Y]", "Debian's prebuilt User-Mode Linux: no KVM needed, nothing to compile"),
+    ("source[:X.Y]", "Debian's linux-source X.Y, built here (--config, --patch, --guest)"),
+    ("tree:PATH", "your kernel tree as it is now, built here from a private copy"),
+    ("tree:PATH@REV", "that commit of it"),
+    ("PATH", "a bzImage or vmlinuz file, a User-Mode Linux executable, or a built kernel tree"),
     ("ssh:[USER@]HOST[:PORT]", "a board or VM that is already up"),
 )
 
@@ -22,7 +26,18 @@ _SSH = re.compile(
     r"(?P<host>\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?)"
     r"(?::(?P<port>\d{1,5}))?"
 )
-_DEBIAN = re.compile(r"debian(?::(\d{1,3}\.\d{1,3}))?")
+_SERIES = re.compile(r"(debian|debian-uml|source)(?::(\d{1,3}\.\d{1,3}))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the command line asks of a kernel beside its spec: guest is auto, qemu or uml."""
+
+    guest: str = "auto"
+    configs: tuple[str, ...] = ()
+    """Fragments, by name or path, in the order given."""
+    patches: tuple[str, ...] = ()
+    """Patch files and directories of them, in the order given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +91,10 @@ class Board:
 Target: TypeAlias = Image | Host | Board
 
 
-def debian_series(spec: str) -> str | None:
-    """'6.12' for "debian:6.12", '' for "debian" (the newest there is), None for a spec of another form."""
-    found = _DEBIAN.fullmatch(spec)
-    return (found[1] or "") if found else None
+def debian_series(spec: str) -> tuple[str, str] | None:
+    """("debian", "6.12") for "debian:6.12", ("source", "") for "source"; None for a spec of another form."""
+    found = _SERIES.fullmatch(spec)
+    return (found[1], found[2] or "") if found else None
 
 
 def board(spec: str) -> Board:

@@ -132,7 +132,7 @@ class Keeper:
                     facts: dict[str, object] = {
                         "kernel": self.plan.spec,
                         "release": self.plan.release,
-                        "profile": None,
+                        "profile": self.plan.profile,
                     }
                     self.machine.agent(facts=facts, options=self._manner.options)
                     self.ready = self.machine.ready

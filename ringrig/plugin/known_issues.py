@@ -56,7 +56,7 @@ class KnownIssues:
             issues = [_issue(table) for table in tables]
         except (TypeError, ValueError, re.error) as error:
             raise pytest.UsageError(f"{path}: {error}") from error
-        profile = profile_for(plan.spec, plan.release)
+        profile = profile_for(plan.profile or plan.spec, plan.release)
         today = datetime.date.today()
         return cls(
             [

@@ -11,7 +11,30 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("ringrig", "kernel under test")
     group.addoption(
-        "--kernel", metavar="K", help="host, debian[:X.Y], a bzImage, a built tree, ssh:[user@]host[:port]"
+        "--kernel",
+        metavar="K",
+        help="host, debian[:X.Y], debian-uml[:X.Y], source[:X.Y], tree:PATH[@REV], a file, ssh:[user@]host[:port]",
+    )
+    group.addoption(
+        "--config",
+        action="append",
+        default=[],
+        metavar="NAME|FILE[,…]",
+        help="source, tree: configuration fragments (kconfigs/ or yours); base comes first",
+    )
+    group.addoption(
+        "--patch",
+        action="append",
+        default=[],
+        metavar="FILE|DIR",
+        help="source, tree: patches to build it with",
+    )
+    group.addoption(
+        "--guest",
+        choices=["auto", "qemu", "uml"],
+        default="auto",
+        help="qemu, or uml (User-Mode Linux: native speed without KVM); default: qemu where KVM works or the image "
+        "is prebuilt for it, else uml",
     )
     group.addoption(
         "--image",

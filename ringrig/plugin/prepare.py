@@ -20,7 +20,7 @@ from ringrig.errors import NoSpace, RigError
 from ringrig.guest.markers import MARKERS
 from ringrig.kernel import config as kernel_config
 from ringrig.kernel import resolve
-from ringrig.kernel.spec import Board, Image
+from ringrig.kernel.spec import Board, Image, Wanted
 from ringrig.plugin.progress import Progress
 from ringrig.vm import board, pack
 from ringrig.vm.link import Keys
@@ -51,7 +51,12 @@ def prepare(config: pytest.Config, progress: Progress) -> Context:
 
 def _prepare(config: pytest.Config, progress: Progress) -> Context:
     spec = config.getoption("kernel")
-    target = resolve(spec, say=progress.say)
+    wanted = Wanted(
+        guest=config.getoption("guest"),
+        configs=tuple(name for given in config.getoption("config") for name in given.split(",") if name),
+        patches=tuple(config.getoption("patch")),
+    )
+    target = resolve(spec, wanted=wanted, say=progress.say)
     notes: list[str] = []
     scratch = _scratch()
     plan = Plan(
@@ -78,7 +83,12 @@ def _prepare(config: pytest.Config, progress: Progress) -> Context:
         plan = replace(
             plan,
             kind="image",
+            guest="uml" if target.arch == "um" else "qemu",
             path=str(target.path),
+            libs=str(target.libs) if target.libs else None,
+            vmlinux=str(target.vmlinux) if target.vmlinux else None,
+            profile=target.profile,
+            lacks=target.lacks,
             modules=str(target.modules) if target.modules else None,
             build_id=target.build_id,
             sshd=str(host.sshd(say=progress.say)),

@@ -30,7 +30,8 @@ class Verdict:
 
     @pytest.hookimpl
     def pytest_report_header(self) -> list[str]:
-        plan, profile = self._context.plan, profile_for(self._context.plan.spec, self._context.plan.release)
+        plan = self._context.plan
+        profile = profile_for(plan.profile or plan.spec, plan.release)
         pinned = (
             "" if profile.pinned else f" (UNPINNED: the nearest to {plan.release}; its traits are no promise)"
         )

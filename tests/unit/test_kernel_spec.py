@@ -44,7 +44,15 @@ def test_a_board_that_could_be_taken_for_an_option_or_a_command_is_refused(spec)
 
 @pytest.mark.parametrize(
     ("spec", "series"),
-    [("debian", ""), ("debian:6.12", "6.12"), ("debian:", None), ("debian:6", None), ("debian:6.12.3", None)],
+    [
+        ("debian", ("debian", "")),
+        ("debian:6.12", ("debian", "6.12")),
+        ("debian-uml:6.1", ("debian-uml", "6.1")),
+        ("source", ("source", "")),
+        ("debian:", None),
+        ("debian:6", None),
+        ("debian:6.12.3", None),
+    ],
 )
 def test_debian_specs_name_a_series(spec, series):
     """X.Y, or nothing for the newest."""
