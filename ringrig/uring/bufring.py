@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 from ringrig.uring import consts as c
 from ringrig.uring import libc
+from ringrig.uring.layout import ENTRY_SIZE, MERGED, Layout
+from ringrig.uring.memory import pages
 from ringrig.uring.ring import Ring
-from ringrig.uring.structs import io_uring_buf, io_uring_buf_reg, io_uring_buf_status
-
-ENTRY_SIZE = ctypes.sizeof(io_uring_buf)
-_TAIL_OFFSET = ENTRY_SIZE - 2
+from ringrig.uring.structs import io_uring_buf_reg, io_uring_buf_status
 
 
 class Entry(NamedTuple):
@@ -26,41 +25,44 @@ class Entry(NamedTuple):
 class BufRing:
     """`entries` slots at `addr`; does not own the memory and knows nothing of registration."""
 
-    def __init__(self, addr: int, entries: int) -> None:
+    def __init__(self, addr: int, entries: int, layout: Layout) -> None:
         self.addr = addr
         self.entries = entries
-        self._tail = ctypes.c_uint16.from_address(addr + _TAIL_OFFSET)
+        self.layout = layout
+        self._producer = layout.producer.from_address(addr + layout.producer_at)
 
     @property
-    def tail(self) -> int:
-        """The application's u16 index; setting it is the release of the entries before it (see ring.py)."""
-        return self._tail.value
+    def producer(self) -> int:
+        """The application's free-running index; setting it releases the entries before it (see ring.py)."""
+        return self._producer.value
 
-    @tail.setter
-    def tail(self, value: int) -> None:
-        self._tail.value = value & 0xFFFF
+    @producer.setter
+    def producer(self, value: int) -> None:
+        self._producer.value = value
+
+    def address_of(self, slot: int) -> int:
+        """Where slot `slot` modulo the size lies."""
+        return self.addr + self.layout.header + slot % self.entries * ENTRY_SIZE
 
     def write(self, slot: int, addr: int, length: int, bid: int) -> None:
-        """Fill slot `slot` modulo the size, leaving the tail alone, which shares bytes with slot 0."""
-        at = self.addr + slot % self.entries * ENTRY_SIZE
-        ctypes.c_uint64.from_address(at).value = addr
-        ctypes.c_uint32.from_address(at + 8).value = length
-        ctypes.c_uint16.from_address(at + 12).value = bid
+        """Fill a slot and nothing else: merged kernels have the producer's index in slot 0's last bytes."""
+        entry = self.layout.entry.from_address(self.address_of(slot))
+        entry.addr, entry.len, entry.bid = addr, length, bid
 
     def publish(self, addr: int, length: int, bid: int) -> None:
         """Append one buffer and make it visible."""
-        tail = self.tail
-        self.write(tail, addr, length, bid)
-        self.tail = tail + 1
+        at = self.producer
+        self.write(at, addr, length, bid)
+        self.producer = at + 1
 
     def entry(self, slot: int) -> Entry:
-        """Slot `slot` as it stands in memory now."""
-        found = io_uring_buf.from_address(self.addr + slot % self.entries * ENTRY_SIZE)
+        """What a slot says in memory now."""
+        found = self.layout.entry.from_address(self.address_of(slot))
         return Entry(found.addr, found.len, found.bid)
 
     def raw(self) -> bytes:
         """All bytes of the ring."""
-        return ctypes.string_at(self.addr, self.entries * ENTRY_SIZE)
+        return ctypes.string_at(self.addr, self.layout.size(self.entries))
 
 
 def register(
@@ -89,10 +91,9 @@ def mmap_offset(bgid: int) -> int:
 
 
 def map_kernel_ring(ring: Ring, *, bgid: int, entries: int) -> int:
-    """mmap() an IOU_PBUF_RING_MMAP ring: its address, or -errno. The caller unmaps it."""
-    length = -(-entries * ENTRY_SIZE // libc.PAGE_SIZE) * libc.PAGE_SIZE
+    """mmap() an IOU_PBUF_RING_MMAP ring (merged layout): its address, or -errno. The caller unmaps it."""
     prot = libc.PROT_READ | libc.PROT_WRITE
-    return libc.mmap(length, prot, libc.MAP_SHARED, ring.fd, mmap_offset(bgid))
+    return libc.mmap(pages(MERGED.size(entries)), prot, libc.MAP_SHARED, ring.fd, mmap_offset(bgid))
 
 
 def errno_text(res: int) -> str:

@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from ringrig.uring import bufring
 from ringrig.uring import consts as c
 from ringrig.uring.bufring import BufRing, Entry
+from ringrig.uring.layout import MERGED, Layout
 from ringrig.uring.libc import munmap
 from ringrig.uring.memory import Arena, pages
+from ringrig.uring.probe import known_layout
 from ringrig.uring.ring import Cqe, Ring
 
 
@@ -29,7 +31,10 @@ class Pipe:
 
 
 class Group:
-    """`entries` slots and as many buffers of `size` bytes, in memory of the application's or the kernel's."""
+    """`entries` slots and as many buffers of `size` bytes, in memory of the application's or the kernel's.
+
+    `layout`: the one this kernel was found to have (probe.py) if none is given.
+    """
 
     def __init__(
         self,
@@ -41,11 +46,13 @@ class Group:
         size: int = 64,
         flags: int = 0,
         min_left: int = 0,
+        layout: Layout | None = None,
     ) -> None:
         self.ring, self._arena = ring, arena
         self.bgid, self.entries, self.size, self.flags, self.min_left = bgid, entries, size, flags, min_left
         self.data = arena.anon(entries * size)
-        self.memory = BufRing(arena.anon(entries * bufring.ENTRY_SIZE), entries)
+        layout = layout or known_layout()
+        self.memory = BufRing(arena.anon(layout.size(entries)), entries, layout)
         self._zero = -1
 
     def register(self) -> int:
@@ -64,12 +71,12 @@ class Group:
         addr = bufring.map_kernel_ring(self.ring, bgid=self.bgid, entries=self.entries)
         if addr < 0:
             return addr
-        self.memory = BufRing(addr, self.entries)
+        self.memory = BufRing(addr, self.entries, MERGED)
         return 0
 
     def unmap(self) -> int:
         """Take down the mapping of a ring in kernel memory."""
-        return munmap(self.memory.addr, pages(self.entries * bufring.ENTRY_SIZE))
+        return munmap(self.memory.addr, pages(MERGED.size(self.entries)))
 
     def unregister(self) -> int:
         """0 or -errno."""

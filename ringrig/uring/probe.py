@@ -17,6 +17,7 @@ from typing import TypedDict
 
 from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
+from ringrig.uring.layout import LAYOUTS, MERGED, RFC, Layout
 from ringrig.uring.memory import Arena, Unavailable
 from ringrig.uring.restriction import in_child, restrict_task
 from ringrig.uring.ring import Ring, SetupFailed
@@ -36,6 +37,8 @@ class Facts(TypedDict):
     machine: str
     features: int
     ops: list[int]
+    layout: str
+    """Name of the buffer rings' Layout; "" where there are no buffer rings."""
     capabilities: dict[str, bool]
     absent: dict[str, str]
 
@@ -70,6 +73,7 @@ def probe() -> Facts:
         machine=platform.machine(),
         features=0,
         ops=[],
+        layout="",
         capabilities={},
         absent={},
     )
@@ -86,12 +90,18 @@ def probe() -> Facts:
         facts["features"] = ring.params.features
         facts["ops"] = _ops(ring)
         arena = Arena()
-        for name, why in _findings(ring, arena, facts["features"]):
+        facts["layout"], rings = _buffer_rings(ring, arena)
+        for name, why in rings + _findings(arena, facts["features"]):
             facts["capabilities"][name] = not why
             if why:
                 facts["absent"][name] = why
         arena.close()
     return facts
+
+
+def known_layout() -> Layout:
+    """The Layout probe() found; the merged one where it found no buffer rings, and nobody reads the memory."""
+    return LAYOUTS[probe()["layout"] or MERGED.name]
 
 
 def _unusable(error: SetupFailed) -> str:
@@ -110,11 +120,9 @@ def _ops(ring: Ring) -> list[int]:
     return [op.op for op in table.ops[: table.ops_len] if op.flags & c.IO_URING_OP_SUPPORTED]
 
 
-def _findings(ring: Ring, arena: Arena, features: int) -> list[tuple[str, str]]:
+def _findings(arena: Arena, features: int) -> list[tuple[str, str]]:
     """(capability, why it is absent or "")"""
-    page = arena.anon(libc.PAGE_SIZE)
     return [
-        *_buffer_rings(ring, page),
         *((name, _setup(name, flags)) for name, flags in SETUP_FLAGS.items()),
         ("bundle", "" if features & c.IORING_FEAT_RECVSEND_BUNDLE else "no IORING_FEAT_RECVSEND_BUNDLE"),
         ("root", "" if os.geteuid() == 0 else "not run as root"),
@@ -128,26 +136,62 @@ def _findings(ring: Ring, arena: Arena, features: int) -> list[tuple[str, str]]:
     ]
 
 
-def _buffer_rings(ring: Ring, page: int) -> list[tuple[str, str]]:
-    names = ("pbuf_ring", "mmap", "inc", "min_left", "status", "registered_ring_fd")
-    if why := _absent("REGISTER_PBUF_RING of one anonymous page", bufring.register(ring, addr=page)):
-        return [(name, why) for name in names]
-    found = [("pbuf_ring", "")]
+def _buffer_rings(ring: Ring, arena: Arena) -> tuple[str, list[tuple[str, str]]]:
+    """The layout's name, and (capability, why it is absent or "")"""
+    # Either layout's ring of one entry lies in the first page; the second is for a kernel that pins too much.
+    memory = arena.anon(2 * libc.PAGE_SIZE)
+    names = ("pbuf_ring", "merged_layout", "mmap", "inc", "min_left", "status", "registered_ring_fd")
+    if why := _absent("REGISTER_PBUF_RING of anonymous pages", bufring.register(ring, addr=memory)):
+        return "", [(name, why) for name in names]
+    layout = _layout(ring, arena, memory)
+    other = "" if layout is MERGED else f"its buffer rings have the layout {layout.name!r}"
+    found = [("pbuf_ring", ""), ("merged_layout", other)]
     found.append(("status", _absent("REGISTER_PBUF_STATUS", min(0, bufring.head(ring, 0)))))
     found.append(("registered_ring_fd", _registered_ring_fd(ring)))
     attempts = {
         "mmap": io_uring_buf_reg(ring_entries=1, flags=c.IOU_PBUF_RING_MMAP),
-        "inc": io_uring_buf_reg(ring_addr=page, ring_entries=1, flags=c.IOU_PBUF_RING_INC),
-        "min_left": io_uring_buf_reg(ring_addr=page, ring_entries=1, flags=c.IOU_PBUF_RING_INC, min_left=1),
+        "inc": io_uring_buf_reg(ring_addr=memory, ring_entries=1, flags=c.IOU_PBUF_RING_INC),
+        "min_left": io_uring_buf_reg(ring_addr=memory, ring_entries=1, flags=c.IOU_PBUF_RING_INC, min_left=1),
     }
-    for name, reg in attempts.items():
-        _must("UNREGISTER_PBUF_RING", bufring.unregister(ring, 0))
-        why = _absent(f"REGISTER_PBUF_RING ({name})", ring.register(c.IORING_REGISTER_PBUF_RING, reg, 1))
-        if why:
-            _must("REGISTER_PBUF_RING", bufring.register(ring, addr=page))
-        found.append((name, why))
     _must("UNREGISTER_PBUF_RING", bufring.unregister(ring, 0))
-    return found
+    for name, reg in attempts.items():
+        found.append((name, _attempt(ring, f"REGISTER_PBUF_RING ({name})", reg)))
+    return layout.name, found
+
+
+def _attempt(ring: Ring, call: str, reg: io_uring_buf_reg) -> str:
+    """Registers group 0 with a flag and unregisters it. Of a u32 bgid the flags are the upper half: no group 0."""
+    res = ring.register(c.IORING_REGISTER_PBUF_RING, reg, 1)
+    if res == -errno.EFAULT and not reg.ring_addr:
+        return f"{call} wants an address: -EFAULT"
+    if why := _absent(call, res):
+        return why
+    if (res := bufring.unregister(ring, reg.bgid)) == -errno.ENOENT:
+        return f"{call} makes a group of another id"
+    _must("UNREGISTER_PBUF_RING", res)
+    return ""
+
+
+def _layout(ring: Ring, arena: Arena, memory: int) -> Layout:
+    """The layout in which a read takes the one buffer that is published: group 0, one entry, at `memory`.
+
+    The RFC's goes first: its header leaves the merged tail 0, so that a merged kernel finds the ring empty.
+    """
+    buffer = arena.anon(libc.PAGE_SIZE)
+    zero = arena.own(os.open("/dev/zero", os.O_RDONLY | os.O_CLOEXEC))
+    seen = []
+    for bid, layout in enumerate((RFC, MERGED), 5):
+        ctypes.memset(memory, 0, layout.size(1))
+        bufring.BufRing(memory, 1, layout).publish(buffer, 1, bid)
+        sqe = ring.sqe()
+        sqe.opcode, sqe.fd, sqe.len, sqe.flags = c.IORING_OP_READ, zero, 1, c.IOSQE_BUFFER_SELECT
+        cqe = ring.complete()[0]
+        if (cqe.res, cqe.bid) == (1, bid):
+            return layout
+        seen.append(f"{layout.name}: {bufring.explain(cqe.res)}, buffer {cqe.bid}")
+        if cqe.res != -errno.ENOBUFS:
+            break
+    raise ProbeFailed(f"a read finds no published buffer in any layout ({'; '.join(seen)})")
 
 
 def _registered_ring_fd(ring: Ring) -> str:

@@ -1,4 +1,4 @@
-"""The structures of include/uapi/linux/io_uring.h, with the kernel's field names and layout."""
+"""The structures of include/uapi/linux/io_uring.h, with the kernel's field names and layout; rfc_*: of the RFC's."""
 
 from __future__ import annotations
 
@@ -160,10 +160,20 @@ class io_uring_buf(Structure):
     _fields_ = (("addr", c_uint64), ("len", c_uint32), ("bid", c_uint16), ("resv", c_uint16))
 
 
+class rfc_io_uring_buf(Structure):
+    """16 bytes, one entry of the RFC's buffer ring; entry 0 is an ordinary one."""
+
+    addr: int
+    len: int
+    bid: int
+    _fields_ = (("addr", c_uint64), ("len", c_uint32), ("bid", c_uint32))
+
+
 class io_uring_buf_reg(Structure):
     """40 bytes, argument of IORING_(UN)REGISTER_PBUF_RING.
 
-    Kernels without IOU_PBUF_RING_MMAP call `flags` `pad`; those without min_left begin resv there.
+    Kernels without IOU_PBUF_RING_MMAP call `flags` `pad`; those without min_left begin resv there. In the RFC
+    `flags` is the upper half of a u32 bgid.
     """
 
     ring_addr: int

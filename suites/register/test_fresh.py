@@ -15,6 +15,7 @@ from ringrig.model.subject import Subject
 from ringrig.uring import bufring
 from ringrig.uring import consts as c
 from ringrig.uring.group import Group, bids
+from ringrig.uring.layout import MERGED
 from ringrig.uring.libc import MAP_SHARED, PROT_READ, PROT_WRITE, mmap
 
 both_sides = pytest.mark.parametrize("bgid", [7, 700], ids=["low_bgid", "high_bgid"])
@@ -100,7 +101,7 @@ def test_kernel_memory_is_zero(ring: Subject, entries: int) -> None:
     for bgid in (1, 2, 3):
         group = Group(ring.ring, ring.arena, bgid=bgid, entries=entries, size=1, flags=c.IOU_PBUF_RING_MMAP)
         assert group.register() == 0
-        size = entries * bufring.ENTRY_SIZE
+        size = MERGED.size(entries)
 
         assert group.memory.raw() == bytes(size)
 
@@ -144,7 +145,7 @@ def test_address_of_a_kernel_ring_is_not_used(ring: Subject) -> None:
         assert group.read(length=1).res == -errno.ENOBUFS
         addr = bufring.map_kernel_ring(ring.ring, bgid=7, entries=8)
         assert addr > 0
-        bufring.BufRing(addr, 8).publish(group.data, 64, 5)
+        bufring.BufRing(addr, 8, MERGED).publish(group.data, 64, 5)
         assert group.read(length=1).bid == 5
 
 

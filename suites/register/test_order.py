@@ -59,9 +59,9 @@ def test_largest_ring_to_its_last_slot_and_around(make_ring: Callable[..., Subje
     wanted = [bid ^ 0x5555 for bid in range(32768)]
 
     for tail in (32768, 65536):
-        group.memory.tail = tail
+        group.memory.producer = tail
         assert bids(group.drain(32768)) == wanted
-    group.memory.tail = 8
+    group.memory.producer = 8
     assert bids(group.drain(8)) == wanted[:8]
     assert group.read(length=1).res == -errno.ENOBUFS
 

@@ -53,9 +53,9 @@ def test_head_wraps_at_65536(make_ring: Callable[..., Subject], model: Model) ->
     model.say(registration())
     group.publish(*range(8))
     for batch in range(16):
-        group.memory.tail = (batch + 1) * 4096
+        group.memory.producer = (batch + 1) * 4096
         assert len(group.drain(4096)) == 4096
-    group.memory.tail = 4
+    group.memory.producer = 4
     group.drain(4)
     model.consumed(bgid=7, buffers=65540)
 

@@ -6,11 +6,14 @@ import ctypes
 import errno
 import json
 import os
+import struct
+from collections.abc import Callable
 
 import pytest
 
-from ringrig.uring import bufring, group, libc, probe, structs
+from ringrig.uring import bufring, group, libc, memory, probe, structs
 from ringrig.uring import consts as c
+from ringrig.uring.layout import MERGED, RFC, Layout
 from ringrig.uring.memory import Arena
 from ringrig.uring.ring import Cqe, Ring, SetupFailed
 
@@ -19,6 +22,7 @@ SIZES = {
     structs.io_uring_sqe: 64,
     structs.io_uring_cqe: 16,
     structs.io_uring_buf: 16,
+    structs.rfc_io_uring_buf: 16,
     structs.io_uring_buf_reg: 40,
     structs.io_uring_buf_status: 40,
     structs.io_uring_restriction: 16,
@@ -104,20 +108,43 @@ def test_waiting_has_an_end() -> None:
         ring.complete(timeout=0.01)
 
 
-def test_tail_shares_bytes_with_slot_zero() -> None:
-    """write() leaves the tail alone, publish() moves it, u16 wrap included."""
+def test_merged_producer_shares_bytes_with_slot_zero() -> None:
+    """write() leaves the index alone, publish() moves it, u16 wrap included."""
     arena = Arena()
-    ring = bufring.BufRing(arena.anon(128), 8)
-    ring.tail = 0xFFFF
+    ring = bufring.BufRing(arena.anon(128), 8, MERGED)
+    ring.producer = 0xFFFF
     ring.write(0, 0x1234, 5, 9)
-    assert ring.tail == 0xFFFF
+    assert ring.producer == 0xFFFF
 
     ring.publish(0x5678, 6, 10)
 
-    assert ring.tail == 0
+    assert ring.producer == 0
     assert ring.entry(0) == (0x1234, 5, 9)
     assert ring.entry(7) == (0x5678, 6, 10)
+    assert len(ring.raw()) == 128
     arena.close()
+
+
+def test_rfc_producer_has_a_header_of_its_own() -> None:
+    """32 bits at offset 0, entries from 16 on, ids of 32 bits: as the RFC's header file has it."""
+    arena = Arena()
+    ring = bufring.BufRing(arena.anon(16 + 128), 8, RFC)
+    ring.producer = 0xFFFF
+
+    ring.publish(0x5678, 6, 0x12345)
+    ring.publish(0x9ABC, 7, 2)
+
+    assert ring.raw()[:4] == (0x10001).to_bytes(4, "little")
+    assert ring.raw()[16:32] == struct.pack("<QII", 0x9ABC, 7, 2)
+    assert ring.raw()[128:] == struct.pack("<QII", 0x5678, 6, 0x12345)
+    assert ring.entry(7) == (0x5678, 6, 0x12345)
+    arena.close()
+
+
+@pytest.mark.parametrize("layout, entries, pages", [(MERGED, 256, 1), (RFC, 255, 1), (RFC, 256, 2)])
+def test_size_of_a_ring(layout: Layout, entries: int, pages: int) -> None:
+    """The RFC's header pushes 256 entries onto a second page."""
+    assert memory.pages(layout.size(entries)) == pages * 4096
 
 
 def test_arena_gives_everything_back() -> None:
@@ -160,5 +187,56 @@ def test_a_contradiction_is_an_error_not_an_absence(monkeypatch: pytest.MonkeyPa
     """The known-good registration says -ENOMEM: ProbeFailed names it."""
     monkeypatch.setattr(bufring, "register", lambda ring, **_: -errno.ENOMEM)
 
-    with pytest.raises(probe.ProbeFailed, match=r"anonymous page.*-ENOMEM"):
+    with pytest.raises(probe.ProbeFailed, match=r"anonymous pages.*-ENOMEM"):
         probe.probe.__wrapped__()
+
+
+class _Kernel:
+    """Of a ring: registers anything, and each read of a selected buffer gets what `reads` says of the memory."""
+
+    def __init__(self, reads: Callable[[int], tuple[int, int]]) -> None:
+        self._reads, self.sqe_made, self.memory = reads, structs.io_uring_sqe(), 0
+
+    def sqe(self) -> structs.io_uring_sqe:
+        return self.sqe_made
+
+    def complete(self) -> list[Cqe]:
+        return [Cqe(0, *self._reads(self.memory))]
+
+
+def _took(bid: int) -> tuple[int, int]:
+    return 1, c.IORING_CQE_F_BUFFER | bid << 16
+
+
+def _of(layout: Layout) -> Callable[[int], tuple[int, int]]:
+    def reads(at: int) -> tuple[int, int]:
+        ring = bufring.BufRing(at, 1, layout)
+        return _took(ring.entry(0).bid) if ring.producer else (-errno.ENOBUFS, 0)
+
+    return reads
+
+
+KERNELS = {
+    "rfc": (_of(RFC), RFC),
+    "merged": (_of(MERGED), MERGED),
+    "never_finds_any": (lambda _: (-errno.ENOBUFS, 0), None),
+    "another_buffer": (lambda _: _took(77), None),
+    "fails": (lambda _: (-errno.EFAULT, 0), None),
+}
+
+
+@pytest.mark.parametrize("reads, layout", KERNELS.values(), ids=KERNELS)
+def test_layout_is_the_one_in_which_a_buffer_is_found(
+    reads: Callable[[int], tuple[int, int]], layout: Layout | None
+) -> None:
+    """Anything else is ProbeFailed, which says what the reads said."""
+    arena = Arena()
+    kernel = _Kernel(reads)
+    kernel.memory = arena.anon(8192)
+
+    if layout:
+        assert probe._layout(kernel, arena, kernel.memory) is layout  # type: ignore[arg-type]
+    else:
+        with pytest.raises(probe.ProbeFailed, match=r"no published buffer.*rfc: "):
+            probe._layout(kernel, arena, kernel.memory)  # type: ignore[arg-type]
+    arena.close()
