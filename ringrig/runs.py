@@ -107,6 +107,11 @@ def _from_here(arguments: Sequence[str]) -> list[str]:
     return found
 
 
+def command(kernel: str, others: Sequence[str]) -> list[str]:
+    """pytest's command line, to be run in the clone, for a kernel and arguments named where the user stands."""
+    return _pytest(_kernel(kernel), _from_here(others))
+
+
 def _pytest(kernel: str, others: Sequence[str]) -> list[str]:
     # One word: before pytest knows the option it would take a path that stands alone for a test path, and
     # from that for its root directory.

@@ -15,14 +15,13 @@ from typing import Any
 
 from ringrig.errors import RigError
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 _CASES = "suites/register/test_entries.py"
 
 
 def main(arguments: Sequence[str]) -> int:
     """`rig bench boot [--kernel K] [--rounds N]`. RigError: a boot failed."""
-    parser = argparse.ArgumentParser(prog="rig bench", description="What a boot and a case cost.")
-    parser.add_argument("what", choices=["boot"])
+    parser = argparse.ArgumentParser(prog="rig bench boot", description="What a boot and a case cost.")
     parser.add_argument("--kernel", default="debian", metavar="K")
     parser.add_argument("--accel", choices=["auto", "kvm", "tcg"], default="auto")
     parser.add_argument(
