@@ -80,3 +80,21 @@ class NothingRan(RigError, RuntimeError):
     """Every case was skipped or left out: that is no pass."""
 
     exit_code = 20
+
+
+class BadConfig(RigError, ValueError):
+    """A configuration fragment with a line that is no option, or an option that did not come out as asked for."""
+
+    exit_code = 21
+
+
+class BadPatch(RigError, ValueError):
+    """A patch that is none, or that does not apply to the source it is for."""
+
+    exit_code = 22
+
+
+class BuildFailed(RigError, RuntimeError):
+    """The kernel's own build failed; the compiler's words are in the message, the whole log in the cache."""
+
+    exit_code = 23

@@ -9,6 +9,10 @@ import contextlib
 import json
 import os
 import platform
+import select
+import shutil
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,6 +22,8 @@ TCG_SLOWNESS = 4.0
 """How much longer deadlines are under emulation (measured: system calls 3–5 times, Python 12–15 times
 slower).
 """
+# Prints a byte on the first serial port and halts: mov dx,3f8h; mov al,'R'; out dx,al; hlt; jmp $-1.
+_BOOT_SECTOR = bytes.fromhex("baf803b052eef4ebfd").ljust(510, b"\0") + b"\x55\xaa"
 SILENCE_SECONDS = 6.0
 """A guest under working KVM prints within a second of its start; virtme-ng itself needs up to two."""
 
@@ -43,6 +49,40 @@ def choose(wanted: str) -> Choice:
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return Choice(kind="tcg", certain=True, why="/dev/kvm cannot be opened")
     return Choice(kind="kvm", certain=False, why="/dev/kvm opens; not tried yet")
+
+
+def kvm_works(say: Callable[[str], None]) -> bool:
+    """Whether guests can be expected to run under KVM here, found out if need be by a guest of 512 bytes.
+
+    That one prints is no proof, for a kernel may still not get far; that none does is.
+    """
+    choice = choose("auto")
+    if choice.kind != "kvm" or choice.certain:
+        return choice.kind == "kvm"
+    qemu = shutil.which("qemu-system-x86_64")
+    if qemu is None:
+        return False
+    with tempfile.NamedTemporaryFile() as disk:
+        disk.write(_BOOT_SECTOR)
+        disk.flush()
+        argv = [qemu, "-accel", "kvm", "-cpu", "host", "-display", "none", "-serial", "stdio", "-no-reboot"]
+        argv += ["-drive", f"file={disk.name},format=raw,snapshot=on", "-boot", "c", "-nodefaults"]
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        try:
+            assert process.stdout is not None
+            heard = select.select([process.stdout], [], [], SILENCE_SECONDS)[0]
+            printed = os.read(process.stdout.fileno(), 1) if heard else b""
+        finally:
+            process.kill()
+            process.communicate()
+    if printed:
+        return True
+    why = "a boot sector printed nothing" if not heard else "QEMU died at once"
+    say(f"KVM does not work here ({why})")
+    remember("tcg", why)
+    return False
 
 
 def witness(alive: Callable[[], bool], bytes_printed: Callable[[], int]) -> str | None:
