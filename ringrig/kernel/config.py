@@ -9,9 +9,8 @@ from ringrig.kernel.spec import Image
 
 # Option and what it is for. A module does for those marked, if the image comes with modules: virtme-ng's
 # initramfs loads what the root file system takes, the guest's start-up the rest.
-_NEEDED = (
+_EVERYWHERE = (
     ("IO_URING", False, "the feature under test"),
-    ("BLK_DEV_INITRD", False, "virtme-ng's initramfs"),
     ("DEVTMPFS", False, "/dev"),
     ("TMPFS", False, "the writable parts of the root"),
     ("PROC_FS", False, "the oracles"),
@@ -19,15 +18,26 @@ _NEEDED = (
     ("UNIX", True, "the guest's SSH server"),
     ("BINFMT_ELF", False, "running anything"),
     ("BINFMT_SCRIPT", False, "running scripts"),
-    ("SERIAL_8250_CONSOLE", False, "the console"),
-    ("PCI", False, "virtio"),
-    ("VIRTIO_PCI", True, "virtio"),
-    ("VIRTIO_CONSOLE", True, "the channel to the guest"),
-    ("NET_9P", True, "the root file system"),
-    ("NET_9P_VIRTIO", True, "the root file system"),
-    ("9P_FS", True, "the root file system"),
-    ("OVERLAY_FS", True, "the writable parts of the root"),
 )
+_NEEDED = {
+    "x86": (
+        *_EVERYWHERE,
+        ("BLK_DEV_INITRD", False, "virtme-ng's initramfs"),
+        ("SERIAL_8250_CONSOLE", False, "the console"),
+        ("PCI", False, "virtio"),
+        ("VIRTIO_PCI", True, "virtio"),
+        ("VIRTIO_CONSOLE", True, "the channel to the guest"),
+        ("NET_9P", True, "the root file system"),
+        ("NET_9P_VIRTIO", True, "the root file system"),
+        ("9P_FS", True, "the root file system"),
+        ("OVERLAY_FS", True, "the writable parts of the root"),
+    ),
+    "um": (
+        *_EVERYWHERE,
+        ("HOSTFS", False, "the root file system"),
+        ("SSL", False, "the channel to the guest"),
+    ),
+}
 
 
 def requirements(image: Image) -> bool:
@@ -40,7 +50,7 @@ def requirements(image: Image) -> bool:
     text = image.config.read_text(errors="replace")
     values = dict(re.findall(r"^CONFIG_([A-Z0-9_a-z]+)=(.*)$", text, re.MULTILINE))
     missing = []
-    for option, module_does, what_for in _NEEDED:
+    for option, module_does, what_for in _NEEDED[image.arch]:
         value = values.get(option)
         if value == "m" and module_does and image.modules is None:
             missing.append(f"CONFIG_{option}=y ({what_for}; it is =m, and the image comes without modules)")

@@ -22,6 +22,8 @@ _ETC = (
 )  # fmt: skip
 _TOP = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix", "gnu")
 _PASSWD = "root:x:0:0:root:/root:/bin/sh\nsshd:x:65533:65533::/run/sshd:/usr/sbin/nologin\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
+# Without a password, and not locked: sshd refuses the key of a locked account.
+_SHADOW = "root:*:19000:0:99999:7:::\n"
 _GROUP = "root:x:0:\ntty:x:5:\nkvm:x:106:\nsshd:x:65533:\nnogroup:x:65534:\n"
 # Started by virtme-ng's init when found; nothing in a guest needs them, and one costs a second emulated.
 _NOT_IN_GUEST = ("systemd-tmpfiles", "systemd-udevd")
@@ -33,6 +35,9 @@ class Box:
 
     readable: Mapping[str, Path] = field(default_factory=dict)
     writable: Mapping[str, Path] = field(default_factory=dict)
+    kvm: bool = False
+    own_user: bool = False
+    """A user namespace in which nobody has a capability or can make another, whoever starts it."""
 
     def argv(self, command: Sequence[str], *, scratch: Path) -> list[str]:
         """The bubblewrap command line for `command`; `scratch` keeps the few files the box invents.
@@ -47,9 +52,11 @@ class Box:
             )
         # An own session keeps Ctrl-C of the terminal away from the guest: the rig decides how it ends.
         out = [bwrap, "--die-with-parent", "--new-session", "--unshare-pid", "--unshare-net", "--unshare-ipc"]
+        if self.own_user:
+            out += ["--unshare-user", "--disable-userns", "--uid", "0", "--gid", "0", "--cap-drop", "ALL"]
         out += [*_invented_etc(scratch), *_host_parts()]
         # Of the host's devices only KVM: a wild guest kernel could ask the 9p server to open any that is in sight.
-        out += ["--dev", "/dev", "--dev-bind-try", "/dev/kvm", "/dev/kvm"]
+        out += ["--dev", "/dev", *(["--dev-bind-try", "/dev/kvm", "/dev/kvm"] if self.kvm else [])]
         out += ["--proc", "/proc"]
         for place in ("/tmp", "/run", "/root", "/var"):
             out += ["--tmpfs", place]
@@ -82,7 +89,7 @@ def _host_parts() -> list[str]:
 
 def _invented_etc(scratch: Path) -> list[str]:
     out: list[str] = []
-    files = {"passwd": _PASSWD, "shadow": "", "group": _GROUP, "hosts": "127.0.0.1 localhost\n",
+    files = {"passwd": _PASSWD, "shadow": _SHADOW, "group": _GROUP, "hosts": "127.0.0.1 localhost\n",
              "fstab": "", "sudoers": "", "resolv.conf": ""}  # fmt: skip
     for name, text in files.items():
         path = scratch / f"etc-{name}"

@@ -17,7 +17,7 @@ from ringrig import cache
 from ringrig.errors import GuestLacks, GuestLost, WrongKernel
 from ringrig.guest.wire import Closed, Message
 from ringrig.kernel.buildid import of_notes
-from ringrig.vm import board, qemu
+from ringrig.vm import board, qemu, uml
 from ringrig.vm.guest import Guest
 from ringrig.vm.link import Keys, Link, LocalLink, SshLink
 from ringrig.vm.plan import Plan
@@ -143,7 +143,7 @@ class Machine:
             if self.transport is None:
                 keys = Keys(self.plan.keys)
                 self.transport = keys.connect(self.guest.stream(), seconds=SSH_SECONDS * self.slowness)
-            where, python = "/run/ringrig", _guest_python(self.plan)
+            where, python = "/run/ringrig", guest_python(self.plan)
         else:
             self._board = self._board or board.Board.reach(self.plan)
             self.transport = self._board.transport
@@ -179,8 +179,12 @@ def start(plan: Plan, *, name: str, say: Say) -> Machine:
         folder.mkdir(parents=True, exist_ok=True)
         if plan.kind != "image":
             return Machine(plan=plan, name=name, folder=folder, guest=None, slowness=1.0)
-        config = qemu.Config(cpus=plan.cpus, memory=plan.memory, accel=plan.accel)
-        guest = qemu.start(plan, name=name, folder=folder, config=config, say=say)
+        guest: Guest
+        if plan.guest == "uml":
+            guest = uml.start(plan, name=name, folder=folder)
+        else:
+            config = qemu.Config(cpus=plan.cpus, memory=plan.memory, accel=plan.accel)
+            guest = qemu.start(plan, name=name, folder=folder, config=config, say=say)
     return Machine(plan=plan, name=name, folder=folder, guest=guest, slowness=guest.slowness)
 
 
@@ -191,7 +195,7 @@ def unpack(tar: Path, folder: Path) -> None:
         packed.extractall(folder)
 
 
-def _guest_python(plan: Plan) -> str:
+def guest_python(plan: Plan) -> str:
     """The interpreter in a guest: on the live machine's root this very one, so that its compiled library fits."""
     if plan.root is not None:
         return "/usr/bin/python3"

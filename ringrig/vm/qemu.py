@@ -22,6 +22,7 @@ from pathlib import Path
 
 from ringrig.errors import HostLacks, NoBoot
 from ringrig.vm import accel
+from ringrig.vm import guest as guests
 from ringrig.vm.box import Box, python_parts
 from ringrig.vm.plan import Plan
 from ringrig.vm.qmp import Monitor, Reach
@@ -74,22 +75,12 @@ class QemuGuest:
         NoBoot: it died or stayed silent; the message has the console's end.
         """
         channel = self._connect()
-        while True:
-            channel.settimeout(0.25)
-            try:
-                first = channel.recv(1, socket.MSG_PEEK)
-            except TimeoutError:
-                first = None
-            except OSError:
-                first = b""
-            if first:
-                channel.settimeout(None)
-                return channel
-            if first == b"" or not self.alive():
-                raise self.no_boot("QEMU ended before the guest answered")
-            if time.monotonic() > self.deadline:
-                self.dump()
-                raise self.no_boot("the guest did not answer in time")
+        why = guests.await_word(channel, alive=self.alive, deadline=self.deadline)
+        if why is None:
+            return channel
+        if self.alive():
+            self.dump()
+        raise self.no_boot(why)
 
     def _connect(self) -> socket.socket:
         while True:
@@ -168,12 +159,7 @@ class QemuGuest:
 
     def no_boot(self, why: str) -> NoBoot:
         self.end()
-        lines = self.console.read_text(errors="replace").splitlines() if self.console.exists() else []
-        said = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
-        tail = (
-            "\n".join(f"  | {line}" for line in [*said[-6:], *lines[-20:]])
-            or "  | (not a byte on the console)"
-        )
+        tail = guests.last_words(self.console, self.log)
         return NoBoot(
             f"{self.facts['label']}: {why}. The console's end:\n{tail}",
             next_step=f"read {self.console}; try --accel tcg, or another --kernel to tell the machine from the kernel",
@@ -232,6 +218,7 @@ def _launch(plan: Plan, name: str, folder: Path, config: Config, kind: str) -> Q
             **({"/ringrig/root/usr/lib/modules": home / "lib/modules"} if plan.root and plan.modules else {}),
         },
         writable={"/ringrig/sockets": sockets},
+        kvm=True,
     )
     where = "/ringrig/sockets"
     opts = " ".join(
