@@ -9,6 +9,8 @@ from typing import Any
 from ringrig.uring import consts as c
 
 PAGE = 4096
+BACKED = 4 << 20
+"""Bytes of memory at most that a described ring is given; one that wants more runs into nothing."""
 
 
 class Fd(Enum):
@@ -96,11 +98,6 @@ class BufReg(Call):
     flags: int = 0
     min_left: int = 0
     resv: tuple[int, ...] = (0,) * 5
-
-    @property
-    def length(self) -> int:
-        """Bytes the ring takes."""
-        return self.entries * 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

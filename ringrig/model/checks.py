@@ -12,9 +12,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from ringrig.model.calls import PAGE, REGISTERED_FDS, UNREADABLE, Arg, BufReg, BufStatus, Call, Fd, Memory
+from ringrig.model.calls import (
+    BACKED,
+    PAGE,
+    REGISTERED_FDS,
+    UNREADABLE,
+    Arg,
+    BufReg,
+    BufStatus,
+    Call,
+    Fd,
+    Memory,
+)
 from ringrig.model.state import BGID_ARRAY, State
 from ringrig.uring import consts as c
+from ringrig.uring.layout import MERGED, RFC
 
 Traits = frozenset[str]
 C = TypeVar("C", bound=Call)
@@ -132,6 +144,22 @@ PREFIX: tuple[Check[Call], ...] = (
 )
 
 
+def group_id(call: Call, traits: Traits) -> int:
+    """The group a call names: in the RFC's argument a u32, whose upper half became `flags`."""
+    upper = call.flags if isinstance(call, BufReg) and "bgid_32_bits" in traits else 0
+    return call.bgid | upper << 16
+
+
+def ring_size(call: BufReg, traits: Traits) -> int:
+    """Bytes the kernel takes the ring for."""
+    return (RFC if "rfc_layout" in traits else MERGED).size(call.entries)
+
+
+def kernel_memory(call: BufReg, traits: Traits) -> bool:
+    """The ring is to lie in memory of the kernel's."""
+    return "pbuf_mmap" in traits and bool(call.flags & c.IOU_PBUF_RING_MMAP)
+
+
 def _reserved(call: BufReg, _: State, traits: Traits) -> bool:
     return any(call.resv) or (call.min_left != 0 and "pbuf_min_left" not in traits)
 
@@ -145,22 +173,26 @@ def _unreadable(call: Call, _: State, _traits: Traits) -> bool:
     return call.arg in UNREADABLE
 
 
-def _in_use(call: BufReg, state: State, _: Traits) -> bool:
-    group = state.find(call.bgid)
-    return group is not None and (group.is_ring or group.buffers > 0)
+def _in_use(call: BufReg, state: State, traits: Traits) -> bool:
+    group = state.find(group_id(call, traits))
+    return group is not None and (group.is_ring or group.buffers > 0 or "upgrade_refused" in traits)
 
 
-def kernel_memory(call: BufReg) -> bool:
-    """The ring is to lie in memory of the kernel's."""
-    return bool(call.flags & c.IOU_PBUF_RING_MMAP)
+def _unknown_group(call: Call, state: State, traits: Traits) -> bool:
+    return state.find(group_id(call, traits)) is None
 
 
-def _null(call: BufReg, _: State, _traits: Traits) -> bool:
-    return not kernel_memory(call) and call.memory is Memory.NULL and call.offset == 0
+def _legacy_group(call: Call, state: State, traits: Traits) -> bool:
+    group = state.find(group_id(call, traits))
+    return group is not None and not group.is_ring
 
 
-def _misaligned(call: BufReg, _: State, _traits: Traits) -> bool:
-    return not kernel_memory(call) and call.offset % PAGE != 0
+def _null(call: BufReg, _: State, traits: Traits) -> bool:
+    return not kernel_memory(call, traits) and call.memory is Memory.NULL and call.offset == 0
+
+
+def _misaligned(call: BufReg, _: State, traits: Traits) -> bool:
+    return not kernel_memory(call, traits) and call.offset % PAGE != 0
 
 
 _NEVER_PINNED = frozenset({
@@ -173,11 +205,13 @@ _DIRTY_TRACKED = frozenset({Memory.RAMFS, Memory.DISK})
 
 
 def _unpinnable(call: BufReg, _: State, traits: Traits) -> bool:
-    if kernel_memory(call):
+    if kernel_memory(call, traits):
         return False
+    size = ring_size(call, traits)
     return (
         call.memory in _NEVER_PINNED
-        or (call.memory in _SECOND_PAGE_BAD and call.length > PAGE)
+        or size > BACKED
+        or (call.memory in _SECOND_PAGE_BAD and size > PAGE)
         or (call.memory in _DIRTY_TRACKED and "dirty_tracked_memory_refused" in traits)
         or (call.memory is Memory.QUEUE and "queue_memory_pinnable" not in traits)
     )
@@ -199,14 +233,14 @@ _LAST = _t("addr_checked_last")
 REGISTER: tuple[Check[BufReg] | Effect[BufReg], ...] = (
     Check(name="arg_readable", errno=errno.EFAULT, where=_HERE, broken=_unreadable),
     Check(name="reserved", errno=errno.EINVAL, where=_HERE, broken=_reserved),
-    Check(name="flags", errno=errno.EINVAL, where=_HERE, broken=_unknown_flags),
+    Check(name="flags", errno=errno.EINVAL, where=_HERE, broken=_unknown_flags, unless=_t("bgid_32_bits")),
     Check(name="addr_null", errno=errno.EFAULT, where=_HERE, broken=_null, unless=_LAST),
     Check(name="addr_aligned", errno=errno.EINVAL, where=_HERE, broken=_misaligned, unless=_LAST),
     Check(
         name="mmap_without_addr",
         errno=errno.EINVAL,
         where=_HERE,
-        broken=lambda call, _state, _: kernel_memory(call) and call.memory is not Memory.NULL,
+        broken=lambda call, _state, traits: kernel_memory(call, traits) and call.memory is not Memory.NULL,
         unless=_t("mmap_addr_ignored"),
     ),
     Check(
@@ -220,6 +254,7 @@ REGISTER: tuple[Check[BufReg] | Effect[BufReg], ...] = (
         errno=errno.EINVAL,
         where=_HERE,
         broken=lambda call, _state, _: call.entries >= 65536,
+        unless=_t("entries_unbounded"),
     ),
     Check(
         name="min_left_with_inc",
@@ -246,14 +281,18 @@ REGISTER: tuple[Check[BufReg] | Effect[BufReg], ...] = (
         name="addr_range",
         errno=errno.EOVERFLOW,
         where=_PIN,
-        broken=lambda call, _state, _: not kernel_memory(call) and call.memory is Memory.LAST_PAGE,
+        broken=lambda call, _state, traits: (
+            call.memory is Memory.LAST_PAGE and not kernel_memory(call, traits)
+        ),
     ),
     Check(name="memory_pinned", errno=errno.EFAULT, where=_PIN, broken=_unpinnable),
     Check(
         name="memory_of_one_file",
         errno=errno.EINVAL,
         where="io_uring/rsrc.c io_pin_pages()",
-        broken=lambda call, _state, _: call.memory is Memory.THEN_MEMFD and call.length > PAGE,
+        broken=lambda call, _state, traits: (
+            call.memory is Memory.THEN_MEMFD and ring_size(call, traits) > PAGE
+        ),
         only=_t("file_memory_refused"),
     ),
     Check(
@@ -273,20 +312,12 @@ UNREGISTER: tuple[Check[BufReg] | Effect[BufReg], ...] = (
         name="reserved",
         errno=errno.EINVAL,
         where=_UNREGISTER,
-        broken=lambda call, state, traits: _reserved(call, state, traits) or call.flags != 0,
+        broken=lambda call, state, traits: (
+            _reserved(call, state, traits) or (call.flags != 0 and "bgid_32_bits" not in traits)
+        ),
     ),
-    Check(
-        name="group_exists",
-        errno=errno.ENOENT,
-        where=_UNREGISTER,
-        broken=lambda call, state, _: state.find(call.bgid) is None,
-    ),
-    Check(
-        name="group_is_ring",
-        errno=errno.EINVAL,
-        where=_UNREGISTER,
-        broken=lambda call, state, _: (group := state.find(call.bgid)) is not None and not group.is_ring,
-    ),
+    Check(name="group_exists", errno=errno.ENOENT, where=_UNREGISTER, broken=_unknown_group),
+    Check(name="group_is_ring", errno=errno.EINVAL, where=_UNREGISTER, broken=_legacy_group),
 )
 
 _STATUS = f"{_KBUF} io_register_pbuf_status()"
@@ -299,18 +330,8 @@ STATUS: tuple[Check[BufStatus] | Effect[BufStatus], ...] = (
         where=_STATUS,
         broken=lambda call, _state, _: any(call.resv),
     ),
-    Check(
-        name="group_exists",
-        errno=errno.ENOENT,
-        where=_STATUS,
-        broken=lambda call, state, _: state.find(call.bgid) is None,
-    ),
-    Check(
-        name="group_is_ring",
-        errno=errno.EINVAL,
-        where=_STATUS,
-        broken=lambda call, state, _: (group := state.find(call.bgid)) is not None and not group.is_ring,
-    ),
+    Check(name="group_exists", errno=errno.ENOENT, where=_STATUS, broken=_unknown_group),
+    Check(name="group_is_ring", errno=errno.EINVAL, where=_STATUS, broken=_legacy_group),
     Check(
         name="arg_writable",
         errno=errno.EFAULT,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from typing import Any
 
-from ringrig.model.calls import Fd, Memory, kernel_registration, registration, status, unregistration
+from ringrig.model.calls import Fd, Memory, registration, status, unregistration
 from ringrig.model.spec import name_of
 from ringrig.model.subject import Subject
 from ringrig.uring import bufring
 from ringrig.uring import consts as c
+from ringrig.uring.bufring import BufRing
+from ringrig.uring.layout import RFC
 from ringrig.uring.memory import Arena
 from ringrig.uring.restriction import in_child, restrict_task
 from ringrig.uring.ring import Ring
@@ -32,18 +35,29 @@ def _good(res: int) -> None:
         raise Unclear(f"{name_of(res)} from a call that cannot fail")
 
 
+def _taken(s: Subject, **changes: Any) -> bool:
+    """Whether a registration of group 8 is taken for what it is.
+
+    -EFAULT for no address, or a group of another id, are kernels that see no flags in io_uring_buf_reg.
+    """
+    res = s.register_pbuf_ring(registration(bgid=8, **changes)).res
+    if changes.get("memory") is Memory.NULL and res == -errno.EFAULT:
+        return False
+    return _either(res, yes=0, no=-errno.EINVAL) and _either(
+        s.unregister_pbuf_ring(unregistration(bgid=8)).res, yes=0, no=-errno.ENOENT
+    )
+
+
 def _pbuf_mmap(s: Subject) -> bool:
-    return _either(s.register_pbuf_ring(kernel_registration(bgid=8)).res, yes=0, no=-errno.EINVAL)
+    return _taken(s, flags=c.IOU_PBUF_RING_MMAP, memory=Memory.NULL)
 
 
 def _pbuf_inc(s: Subject) -> bool:
-    res = s.register_pbuf_ring(registration(bgid=8, flags=c.IOU_PBUF_RING_INC)).res
-    return _either(res, yes=0, no=-errno.EINVAL)
+    return _taken(s, flags=c.IOU_PBUF_RING_INC)
 
 
 def _pbuf_min_left(s: Subject) -> bool:
-    res = s.register_pbuf_ring(registration(bgid=8, flags=c.IOU_PBUF_RING_INC, min_left=1)).res
-    return _either(res, yes=0, no=-errno.EINVAL)
+    return _taken(s, flags=c.IOU_PBUF_RING_INC, min_left=1)
 
 
 def _pbuf_status(s: Subject) -> bool:
@@ -61,9 +75,7 @@ def _addr_checked_last(s: Subject) -> bool:
 
 
 def _mmap_addr_ignored(s: Subject) -> bool:
-    return _either(
-        s.register_pbuf_ring(kernel_registration(bgid=8, memory=Memory.ANON)).res, yes=0, no=-errno.EINVAL
-    )
+    return _taken(s, flags=c.IOU_PBUF_RING_MMAP)
 
 
 def _low_bgids_stay(s: Subject) -> bool:
@@ -75,7 +87,8 @@ def _failed_upgrade_drops_group(s: Subject) -> bool:
     _good(s.provide_buffers(bgid=700, count=1))
     if s.remove_buffers(bgid=700, count=1) != 1:
         raise Unclear("REMOVE_BUFFERS did not remove the one buffer provided")
-    if (res := s.register_pbuf_ring(registration(bgid=700, memory=Memory.UNMAPPED)).res) != -errno.EFAULT:
+    res = s.register_pbuf_ring(registration(bgid=700, memory=Memory.UNMAPPED)).res
+    if res not in (-errno.EFAULT, -errno.EEXIST):
         raise Unclear(f"{name_of(res)} for unmapped memory")
     return _either(s.remove_buffers(bgid=700, count=1), yes=-errno.ENOENT, no=0)
 
@@ -126,6 +139,37 @@ def _register_restrictions_apart(s: Subject) -> bool:
     return _either(res, yes=0, no=-errno.EACCES)
 
 
+def _rfc_layout(s: Subject) -> bool:
+    return s.layout is RFC
+
+
+def _producer_cleared(s: Subject) -> bool:
+    memory = s.arena.anon(s.layout.size(8))
+    ring = BufRing(memory, 8, s.layout)
+    ring.producer = 5
+    _good(bufring.register(s.ring, addr=memory, entries=8, bgid=8))
+    s.owns(8)
+    return _either(ring.producer, yes=0, no=5)
+
+
+def _entries_unbounded(s: Subject) -> bool:
+    return _either(s.register_pbuf_ring(registration(bgid=8, entries=65536)).res, yes=0, no=-errno.EINVAL)
+
+
+def _upgrade_refused(s: Subject) -> bool:
+    _good(s.provide_buffers(bgid=700, count=1))
+    if s.remove_buffers(bgid=700, count=1) != 1:
+        raise Unclear("REMOVE_BUFFERS did not remove the one buffer provided")
+    return _either(s.register_pbuf_ring(registration(bgid=700)).res, yes=-errno.EEXIST, no=0)
+
+
+def _bgid_32_bits(s: Subject) -> bool:
+    call = registration(bgid=8, flags=1 << 15)
+    if not _either(s.register_pbuf_ring(call).res, yes=0, no=-errno.EINVAL):
+        return False
+    return _either(s.unregister_pbuf_ring(unregistration(bgid=8)).res, yes=-errno.ENOENT, no=())
+
+
 EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
     "pbuf_mmap": _pbuf_mmap,
     "pbuf_inc": _pbuf_inc,
@@ -144,6 +188,11 @@ EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
     "task_restrictions": _task_restrictions,
     "blind_calls_restricted": _blind_calls_restricted,
     "register_restrictions_apart": _register_restrictions_apart,
+    "rfc_layout": _rfc_layout,
+    "producer_cleared": _producer_cleared,
+    "entries_unbounded": _entries_unbounded,
+    "upgrade_refused": _upgrade_refused,
+    "bgid_32_bits": _bgid_32_bits,
 }
 
 

@@ -2,9 +2,10 @@
 
 Which profile a kernel gets (profile_for):
 
-1. a kernel spec that is a profile's name gets that one;
+1. a kernel spec that is a profile's name gets that one; of profiles for sets of patches only this holds;
 2. otherwise the release decides: profiles of the same series (6.12, 7.3, …), Debian's own first if spec or
-   release are Debian's, and of these the one with the greatest `since` that is not beyond the release;
+   release are Debian's, and of these the one with the greatest `since` that is not beyond the release.
+   source: and debian-uml: are built from the sources that debian: is;
 3. no profile of the series: the nearest older series, or the oldest. It is marked unpinned, and so is one for
    a release older than every `since` of its series, or one that only Debian's profile fits.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 from ringrig.model.traits import TRAITS, Trait, unknown
 
 _FOLDER = Path(__file__).parent / "profiles"
+_DEBIAN_SPEC = re.compile(r"(debian|debian-uml|source):")
 _DEBIAN_RELEASE = re.compile(r"\+deb\d+|\.0-\d+-(cloud-|rt-)?amd64$")
 
 
@@ -30,12 +32,16 @@ class NoSuchProfile(LookupError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """`since`: the first release of the series it holds for. `pinned`: false where it is only the nearest."""
+    """`since`: the first release of the series it holds for. `pinned`: false where it is only the nearest.
+
+    `patched`: of a kernel with a set of patches on it, which asks for it by name.
+    """
 
     name: str
     since: tuple[int, ...]
     traits: frozenset[str]
     source: str
+    patched: bool = False
     pinned: bool = True
 
     @property
@@ -85,6 +91,7 @@ def profiles() -> dict[str, Profile]:
             since=version(data["since"]),
             traits=frozenset(data["traits"]),
             source=data["source"],
+            patched=data.get("patched", False),
         )
     return found
 
@@ -102,8 +109,9 @@ def profile_for(kernel_spec: str | None, release: str) -> Profile:
     if kernel_spec in profiles():
         return profiles()[kernel_spec]
     number = version(release)
-    debian = (kernel_spec or "").startswith("debian:") or bool(_DEBIAN_RELEASE.search(release))
-    series = [one for one in profiles().values() if one.series == number[:2]]
+    debian = bool(_DEBIAN_SPEC.match(kernel_spec or "") or _DEBIAN_RELEASE.search(release))
+    every = [one for one in profiles().values() if not one.patched]
+    series = [one for one in every if one.series == number[:2]]
     own = [one for one in series if one.of_debian] if debian else []
     usual = own or [one for one in series if not one.of_debian]
     for candidates, pinned in ((usual, True), (series, False)):
@@ -112,7 +120,6 @@ def profile_for(kernel_spec: str | None, release: str) -> Profile:
             return best if pinned else replace(best, pinned=False)
     if series:
         return replace(min(series, key=lambda one: one.since), pinned=False)
-    every = profiles().values()
     older = [one for one in every if one.series < number[:2]]
     nearest = max(older, key=lambda one: one.since) if older else min(every, key=lambda one: one.since)
     return replace(nearest, pinned=False)

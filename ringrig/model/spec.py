@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ringrig.model.calls import BufReg, BufStatus, Call, registration, status, unregistration
-from ringrig.model.checks import PREFIX, REGISTER, STATUS, UNREGISTER, Check, Effect, Traits
+from ringrig.model.checks import PREFIX, REGISTER, STATUS, UNREGISTER, Check, Effect, Traits, group_id
 from ringrig.model.state import BGID_ARRAY, Group, Restrictions, State
 from ringrig.uring import consts as c
 
@@ -102,15 +102,16 @@ class Model:
         """io_uring/kbuf.c, io_register_pbuf_ring()."""
         if failure := self._judge(REGISTER, call):
             return failure
-        group = Group(entries=call.entries, flags=call.flags, min_left=call.min_left)
-        self.state = self.state.having(call.bgid, group)
+        flags = 0 if "bgid_32_bits" in self.traits else call.flags
+        group = Group(entries=call.entries, flags=flags, min_left=call.min_left)
+        self.state = self.state.having(group_id(call, self.traits), group)
         return Outcome(res=0)
 
     def unregister_pbuf_ring(self, call: BufReg) -> Outcome:
         """io_uring/kbuf.c, io_unregister_pbuf_ring()."""
         if failure := self._judge(UNREGISTER, call):
             return failure
-        self.state = self.state.having(call.bgid, None)
+        self.state = self.state.having(group_id(call, self.traits), None)
         return Outcome(res=0)
 
     def pbuf_status(self, call: BufStatus) -> Outcome:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 from ringrig.model.calls import (
+    BACKED,
     PAGE,
     REGISTERED_FDS,
     Arg,
@@ -26,6 +27,7 @@ from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
 from ringrig.uring import group as legacy_ops
 from ringrig.uring.memory import Arena
+from ringrig.uring.probe import known_layout
 from ringrig.uring.ring import Ring
 
 _REG = struct.Struct("<QIHHI5I")
@@ -65,7 +67,7 @@ class Subject:
     """One io_uring of this kernel and the memory its calls need; close() gives all back."""
 
     def __init__(self, ring: Ring, arena: Arena) -> None:
-        self.ring, self.arena = ring, arena
+        self.ring, self.arena, self.layout = ring, arena, known_layout()
         self._slot: int | None = None
         self._bgids: set[int] = set()
         self._kept: list[object] = []
@@ -112,7 +114,7 @@ class Subject:
     def _reg(self, call: BufReg) -> bytes:
         if call.op == c.IORING_REGISTER_PBUF_RING:
             self._bgids.add(call.bgid)
-        addr = self.memory(call.memory, call.length) + call.offset & 0xFFFFFFFFFFFFFFFF
+        addr = self.memory(call.memory, self.layout.size(call.entries)) + call.offset & 0xFFFFFFFFFFFFFFFF
         return _REG.pack(addr, call.entries, call.bgid, call.flags, call.min_left, *call.resv)
 
     def memory(self, shape: Memory, length: int) -> int:
@@ -120,8 +122,7 @@ class Subject:
         if shape in _FIXED_ADDRESS:
             return _FIXED_ADDRESS[shape]
         arena = self.arena
-        # What no ring of a sane size needs is not made: such a call fails on the entries.
-        length = min(max(length, PAGE), c.PBUF_ENTRIES_MAX * 16)
+        length = min(max(length, PAGE), BACKED)
         makers: dict[Memory, Callable[[], int]] = {
             Memory.ANON: lambda: arena.anon(length),
             Memory.ANON_SHARED: lambda: arena.anon(length, shared=True),

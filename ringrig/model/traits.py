@@ -23,6 +23,7 @@ class Trait:
 
 
 _KBUF = "io_uring/kbuf.c"
+_RFC = "the RFC of April 2022"
 
 TRAITS: dict[str, Trait] = {
     trait.name: trait
@@ -141,8 +142,37 @@ TRAITS: dict[str, Trait] = {
             name="register_restrictions_apart",
             says="restrictions that name SQE operations only leave the register operations free",
             where="io_uring/register.c io_parse_restrictions()",
-            commit="",
             since=("7.0",),
+        ),
+        Trait(
+            name="rfc_layout",
+            says="the producer's index is a u32 in a 16-byte header, entries begin at 16, 16 + 16 * n bytes are pinned",
+            where=f"{_RFC}: include/uapi/linux/io_uring.h struct io_uring_buf_ring",
+            until=("5.19",),
+        ),
+        Trait(
+            name="producer_cleared",
+            says="registering sets the producer's index to 0: what was published before is gone",
+            where=f"{_RFC}: io_register_pbuf_ring()",
+            until=("5.19",),
+        ),
+        Trait(
+            name="entries_unbounded",
+            says="any power of two of entries is taken, 65536 and more too",
+            where=f"{_RFC}: io_register_pbuf_ring()",
+            until=("5.19",),
+        ),
+        Trait(
+            name="upgrade_refused",
+            says="a group that exists in any form is -EEXIST, a legacy group without buffers too",
+            where=f"{_RFC}: io_register_pbuf_ring()",
+            until=("5.19",),
+        ),
+        Trait(
+            name="bgid_32_bits",
+            says="io_uring_buf_reg.bgid is a u32: what became `flags` is its upper half",
+            where=f"{_RFC}: include/uapi/linux/io_uring.h struct io_uring_buf_reg",
+            until=("5.19",),
         ),
     )
 }

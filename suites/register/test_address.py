@@ -66,9 +66,9 @@ def test_a_huge_page_at_the_address(ring: Subject, model: Model, hugepages: None
 
 @pytest.mark.parametrize("shape", SECOND_PAGE, ids=lambda shape: shape.name.lower())
 def test_a_ring_of_a_page_does_not_reach_the_next(ring: Subject, model: Model, shape: Memory) -> None:
-    """256 entries fill exactly one page; what follows it does not matter.
+    """256 entries fill exactly one page; what follows it does not matter. The RFC's header makes it two.
 
-    io_pin_pages(); struct_size() instead of flex_array_size() pinned one page too many.
+    io_pin_pages(); struct_size() instead of flex_array_size() pins one page too many.
     """
     call = registration(memory=shape, entries=256)
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from ringrig.model.calls import Arg, Memory, registration
+from ringrig.model.calls import PAGE, Arg, Memory, registration
 from ringrig.model.spec import Model
 from ringrig.model.subject import Subject
 from ringrig.uring.counters import PinWatch
 from ringrig.uring.group import Group, bids
+from ringrig.uring.memory import pages
+from ringrig.uring.probe import known_layout
 
 WRONG: dict[str, dict[str, Any]] = {
     "group_exists": {},
@@ -64,7 +66,8 @@ def test_memory_refused_is_not_left_pinned(
     io_pin_pages() unpins a partial result (and before 6.5 what turned out to be a file's).
     """
     call = registration(**changes)
-    wanted = 4 if model.register_pbuf_ring(call).res == 0 else 0
+    taken = model.register_pbuf_ring(call).res == 0
+    wanted = pages(known_layout().size(call.entries)) // PAGE * taken
 
     def refused() -> None:
         make_ring().register_pbuf_ring(call)

@@ -28,7 +28,7 @@ def test_every_slot_is_handed_out_in_order(
 ) -> None:
     """Two laps and a half around a full ring, buffer ids shuffled: each slot once a lap, in the ring's order.
 
-    io_ring_buffer_select(): slot head & mask, mask = entries - 1.
+    io_ring_buffer_select(): slot head & mask (the RFC: tail & mask), mask = entries - 1.
     """
     ring = make_ring(entries=max(entries // 2, 1))
     group = Group(ring.ring, ring.arena, entries=entries, size=16, flags=flags)
@@ -49,19 +49,19 @@ def test_every_slot_is_handed_out_in_order(
 def test_largest_ring_to_its_last_slot_and_around(make_ring: Callable[..., Subject], flags: int) -> None:
     """32768 entries, all filled, twice, and eight more: no slot is skipped, and u16 indices wrap at 65536.
 
-    io_register_pbuf_ring(): pages for all entries; bl->head is a free-running u16.
+    io_register_pbuf_ring(): pages for all entries; bl->head is a free-running u16, the RFC's bl->tail a u32.
     """
     ring = make_ring(entries=4096)
     group = Group(ring.ring, ring.arena, entries=32768, size=1, flags=flags)
     assert group.register() == 0
     entries = b"".join(struct.pack("<QIHH", group.data, 1, bid ^ 0x5555, 0) for bid in range(32768))
-    ctypes.memmove(group.memory.addr, entries, len(entries))
+    ctypes.memmove(group.memory.address_of(0), entries, len(entries))
     wanted = [bid ^ 0x5555 for bid in range(32768)]
 
-    for tail in (32768, 65536):
-        group.memory.producer = tail
+    for published in (32768, 65536):
+        group.memory.producer = published
         assert bids(group.drain(32768)) == wanted
-    group.memory.producer = 8
+    group.memory.producer = 65536 + 8
     assert bids(group.drain(8)) == wanted[:8]
     assert group.read(length=1).res == -errno.ENOBUFS
 
@@ -80,9 +80,9 @@ def test_without_inc_a_short_read_uses_the_buffer_up(make_ring: Callable[..., Su
     entry = group.entry(0)
 
     pipe.feed(b"x" * 24)
-    first = group.read(pipe.reader)
+    first = group.read(pipe.reader, length=64)
     pipe.feed(b"y" * 24)
-    second = group.read(pipe.reader)
+    second = group.read(pipe.reader, length=64)
 
     assert (first.res, first.flags) == (24, c.IORING_CQE_F_BUFFER | 1 << 16)
     assert (second.res, second.flags) == (24, c.IORING_CQE_F_BUFFER | 2 << 16)

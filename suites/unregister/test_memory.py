@@ -64,7 +64,7 @@ def test_unregistering_with_a_read_waiting_unpins(make_ring: Callable[..., Subje
         group = Group(subject.ring, subject.arena)
         assert group.register() == 0
         group.publish(1)
-        group.queue_read(Pipe(subject.arena).reader)
+        group.queue_read(Pipe(subject.arena).reader, length=64)
         assert subject.ring.submit() == 1
         assert group.unregister() == 0
 

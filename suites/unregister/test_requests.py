@@ -26,7 +26,7 @@ def test_a_waiting_read_finds_no_buffer(
     """
     group = make_group(bgid=bgid)
     group.publish(1)
-    group.queue_read(pipe.reader)
+    group.queue_read(pipe.reader, length=64)
     assert ring.ring.submit() == 1
 
     assert group.unregister() == 0
@@ -48,7 +48,7 @@ def test_a_waiting_read_takes_the_new_ring(
     """
     old = make_group(bgid=bgid)
     old.publish(1)
-    old.queue_read(pipe.reader)
+    old.queue_read(pipe.reader, length=64)
     assert ring.ring.submit() == 1
     assert old.unregister() == 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+from errno import EEXIST, EFAULT, EINVAL, ENOENT, EOPNOTSUPP, EOVERFLOW
 from typing import Any
 
 import pytest
@@ -13,38 +13,64 @@ from ringrig.model.spec import Model, Outcome, Survey
 from ringrig.model.spoil import REGISTER_SPOILS, STATUS_SPOILS, UNREGISTER_SPOILS, pairs
 from ringrig.uring import consts as c
 
-KERNELS = ("debian:6.1", "debian:6.12", "7.3")
+KERNELS = ("rfc", "rfc-reviewed", "debian:6.1", "debian:6.12", "7.3")
 MMAP = c.IOU_PBUF_RING_MMAP
 
-# what is wrong at once: (changes, group 7 exists, errno on 6.1, 6.12, 7.3; 0 is success)
-MATRIX: dict[str, tuple[dict[str, Any], bool, tuple[int, int, int]]] = {
-    "nr_args and unreadable": ({"nr_args": 2, "arg": Arg.UNMAPPED}, False, (errno.EINVAL,) * 3),
-    "resv and null": ({"resv": (1, 0, 0, 0, 0), "memory": Memory.NULL}, False, (errno.EINVAL,) * 3),
-    "flag and null": ({"flags": 4, "memory": Memory.NULL}, False, (errno.EINVAL,) * 3),
+# what is wrong at once: (changes, group 7 exists, errno on RFC as posted, reviewed, 6.1, 6.12, 7.3; 0 is success)
+MATRIX: dict[str, tuple[dict[str, Any], bool, tuple[int, ...]]] = {
+    "nr_args and unreadable": ({"nr_args": 2, "arg": Arg.UNMAPPED}, False, (EINVAL,) * 5),
+    "resv and null": ({"resv": (1, 0, 0, 0, 0), "memory": Memory.NULL}, False, (EINVAL,) * 5),
+    "flag and null": ({"flags": 4, "memory": Memory.NULL}, False, (EFAULT, EINVAL, EINVAL, EINVAL, EINVAL)),
+    "flag": ({"flags": 4}, False, (0, EINVAL, EINVAL, EINVAL, EINVAL)),
+    "flag and exists": ({"flags": 4}, True, (0, EINVAL, EINVAL, EINVAL, EINVAL)),
     "null and entries": (
         {"memory": Memory.NULL, "entries": 3},
         False,
-        (errno.EFAULT, errno.EFAULT, errno.EINVAL),
+        (EFAULT, EFAULT, EFAULT, EFAULT, EINVAL),
     ),
-    "null and exists": ({"memory": Memory.NULL}, True, (errno.EFAULT, errno.EFAULT, errno.EEXIST)),
-    "misaligned and exists": ({"offset": 16}, True, (errno.EINVAL, errno.EINVAL, errno.EEXIST)),
-    "entries and exists": ({"entries": 3}, True, (errno.EINVAL,) * 3),
-    "unmapped and exists": ({"memory": Memory.UNMAPPED}, True, (errno.EEXIST,) * 3),
-    "misaligned and unmapped": ({"memory": Memory.UNMAPPED, "offset": 1}, False, (errno.EINVAL,) * 3),
-    "65536 and unmapped": ({"memory": Memory.UNMAPPED, "entries": 65536}, False, (errno.EINVAL,) * 3),
-    "mmap with address": ({"flags": MMAP}, False, (errno.EINVAL, errno.EINVAL, 0)),
-    "mmap with address and exists": ({"flags": MMAP}, True, (errno.EINVAL, errno.EINVAL, errno.EEXIST)),
+    "null and exists": ({"memory": Memory.NULL}, True, (EFAULT, EFAULT, EFAULT, EFAULT, EEXIST)),
+    "misaligned and exists": ({"offset": 16}, True, (EINVAL, EINVAL, EINVAL, EINVAL, EEXIST)),
+    "entries and exists": ({"entries": 3}, True, (EINVAL,) * 5),
+    "unmapped and exists": ({"memory": Memory.UNMAPPED}, True, (EEXIST,) * 5),
+    "misaligned and unmapped": ({"memory": Memory.UNMAPPED, "offset": 1}, False, (EINVAL,) * 5),
+    "65536 and unmapped": (
+        {"memory": Memory.UNMAPPED, "entries": 65536},
+        False,
+        (EFAULT, EINVAL, EINVAL, EINVAL, EINVAL),
+    ),
+    "65536": ({"entries": 65536}, False, (0, EINVAL, EINVAL, EINVAL, EINVAL)),
+    "2^31 entries, more than there is memory": (
+        {"entries": 1 << 31},
+        False,
+        (EFAULT, EINVAL, EINVAL, EINVAL, EINVAL),
+    ),
+    "mmap with address": ({"flags": MMAP}, False, (0, EINVAL, EINVAL, EINVAL, 0)),
+    "mmap with address and exists": ({"flags": MMAP}, True, (0, EINVAL, EINVAL, EINVAL, EEXIST)),
     "min_left and null": (
         {"min_left": 1, "memory": Memory.NULL},
         False,
-        (errno.EINVAL, errno.EFAULT, errno.EINVAL),
+        (EINVAL, EINVAL, EINVAL, EFAULT, EINVAL),
     ),
-    "min_left and exists": ({"min_left": 1}, True, (errno.EINVAL,) * 3),
-    "last page": ({"memory": Memory.LAST_PAGE}, False, (errno.EOVERFLOW,) * 3),
-    "shared file": ({"memory": Memory.RAMFS}, False, (errno.EOPNOTSUPP, errno.EFAULT, errno.EFAULT)),
-    "private file": ({"memory": Memory.RAMFS_PRIVATE}, False, (errno.EOPNOTSUPP, 0, 0)),
-    "mixed backing": ({"memory": Memory.THEN_MEMFD, "entries": 512}, False, (errno.EINVAL, 0, 0)),
-    "mixed backing within a page": ({"memory": Memory.THEN_MEMFD}, False, (0, 0, 0)),
+    "min_left and exists": ({"min_left": 1}, True, (EINVAL,) * 5),
+    "last page": ({"memory": Memory.LAST_PAGE}, False, (EOVERFLOW,) * 5),
+    "shared file": (
+        {"memory": Memory.RAMFS},
+        False,
+        (EOPNOTSUPP, EOPNOTSUPP, EOPNOTSUPP, EFAULT, EFAULT),
+    ),
+    "private file": ({"memory": Memory.RAMFS_PRIVATE}, False, (EOPNOTSUPP, EOPNOTSUPP, EOPNOTSUPP, 0, 0)),
+    "mixed backing": ({"memory": Memory.THEN_MEMFD, "entries": 512}, False, (EINVAL, EINVAL, EINVAL, 0, 0)),
+    "mixed backing within a page": ({"memory": Memory.THEN_MEMFD}, False, (0,) * 5),
+    "256 entries before mixed backing": (
+        {"memory": Memory.THEN_MEMFD, "entries": 256},
+        False,
+        (EINVAL, EINVAL, 0, 0, 0),
+    ),
+    "256 entries in one page": (
+        {"memory": Memory.THEN_UNMAPPED, "entries": 256},
+        False,
+        (EFAULT, EFAULT, 0, 0, 0),
+    ),
 }
 
 
@@ -55,7 +81,7 @@ def model_of(kernel: str) -> Model:
 @pytest.mark.parametrize("at, kernel", list(enumerate(KERNELS)), ids=KERNELS)
 @pytest.mark.parametrize("changes, exists, errnos", MATRIX.values(), ids=MATRIX)
 def test_precedence(
-    at: int, kernel: str, changes: dict[str, Any], exists: bool, errnos: tuple[int, int, int]
+    at: int, kernel: str, changes: dict[str, Any], exists: bool, errnos: tuple[int, ...]
 ) -> None:
     """Two errors at once give what each kernel's source gives."""
     model = model_of(kernel)
@@ -67,7 +93,7 @@ def test_precedence(
 
 @pytest.mark.parametrize(
     "kernel, bgid, again",
-    [("debian:6.1", 63, errno.EINVAL), ("debian:6.1", 64, errno.ENOENT), ("7.3", 63, errno.ENOENT)],
+    [("rfc", 63, ENOENT), ("debian:6.1", 63, EINVAL), ("debian:6.1", 64, ENOENT), ("7.3", 63, ENOENT)],
 )
 def test_unregistering_twice(kernel: str, bgid: int, again: int) -> None:
     """6.1 keeps groups 0..63 as empty lists."""
@@ -78,18 +104,40 @@ def test_unregistering_twice(kernel: str, bgid: int, again: int) -> None:
     assert model.unregister_pbuf_ring(unregistration(bgid=bgid)).res == -again
 
 
-@pytest.mark.parametrize(
-    "kernel, left", [("debian:6.1", 0), ("debian:6.12", -errno.ENOENT), ("7.3", -errno.ENOENT)]
-)
+@pytest.mark.parametrize("kernel, left", [("debian:6.1", 0), ("debian:6.12", -ENOENT), ("7.3", -ENOENT)])
 def test_failed_upgrade(kernel: str, left: int) -> None:
     """Only where the list is destroyed first is it gone after a failure."""
     model = model_of(kernel)
     model.provide_buffers(bgid=700, count=1)
     assert model.remove_buffers(bgid=700, count=1) == 1
 
-    assert model.register_pbuf_ring(registration(bgid=700, memory=Memory.UNMAPPED)).res == -errno.EFAULT
+    assert model.register_pbuf_ring(registration(bgid=700, memory=Memory.UNMAPPED)).res == -EFAULT
 
     assert model.remove_buffers(bgid=700, count=1) == left
+
+
+@pytest.mark.parametrize("kernel, res", [("rfc", -EEXIST), ("rfc-reviewed", -EEXIST), ("7.3", 0)])
+def test_an_emptied_legacy_group_is_no_place_for_the_rfcs_ring(kernel: str, res: int) -> None:
+    """No upgrade in the RFC: the group stays what it was."""
+    model = model_of(kernel)
+    model.provide_buffers(bgid=7, count=1)
+    model.remove_buffers(bgid=7, count=1)
+
+    assert model.register_pbuf_ring(registration()).res == res
+
+    assert model.remove_buffers(bgid=7, count=1) == (-EINVAL if res == 0 else 0)
+
+
+def test_group_id_of_32_bits() -> None:
+    """The RFC's upper half of a bgid names another group, in UNREGISTER too; no SQE can."""
+    model = model_of("rfc")
+    for res in (0, -EEXIST):
+        assert model.register_pbuf_ring(registration(flags=1)).res == res
+    assert model.register_pbuf_ring(registration()).res == 0
+
+    assert model.unregister_pbuf_ring(unregistration(flags=2)).res == -ENOENT
+    assert model.unregister_pbuf_ring(unregistration(flags=1)).res == 0
+    assert model.unregister_pbuf_ring(unregistration()).res == 0
 
 
 def test_head_is_free_running_in_16_bits() -> None:
@@ -99,14 +147,14 @@ def test_head_is_free_running_in_16_bits() -> None:
     model.consumed(bgid=7, buffers=65540)
 
     assert model.pbuf_status(status()) == Outcome(res=0, head=4)
-    assert model.pbuf_status(status(bgid=65536 + 7)) == Outcome(res=-errno.ENOENT)
+    assert model.pbuf_status(status(bgid=65536 + 7)) == Outcome(res=-ENOENT)
 
 
 def test_failure_text_names_both_checks() -> None:
     """What decided, and which later check gives what came instead."""
     model = model_of("debian:6.12")
     expected = model.register_pbuf_ring(registration(memory=Memory.NULL, entries=3))
-    lines = expected.against(Outcome(res=-errno.EINVAL, call="REGISTER_PBUF_RING(...)"))
+    lines = expected.against(Outcome(res=-EINVAL, call="REGISTER_PBUF_RING(...)"))
 
     assert lines[0] == "REGISTER_PBUF_RING(...): got -EINVAL, want -EFAULT"
     assert "addr_null (-EFAULT, io_uring/kbuf.c io_register_pbuf_ring())" in lines[1]
@@ -115,10 +163,8 @@ def test_failure_text_names_both_checks() -> None:
 
 def test_survey_text_names_what_differs() -> None:
     """Fields that agree are not mentioned."""
-    want = Survey(status=Outcome(res=-errno.ENOENT), removed=0, unregistered=-errno.EINVAL, taken=0)
-    got = Survey(
-        status=Outcome(res=-errno.ENOENT), removed=-errno.ENOENT, unregistered=-errno.EINVAL, taken=0
-    )
+    want = Survey(status=Outcome(res=-ENOENT), removed=0, unregistered=-EINVAL, taken=0)
+    got = Survey(status=Outcome(res=-ENOENT), removed=-ENOENT, unregistered=-EINVAL, taken=0)
 
     assert want.against(got) == ["afterwards, REMOVE_BUFFERS from the group: got -ENOENT, want 0"]
 
