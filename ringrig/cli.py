@@ -14,6 +14,8 @@ _USAGE = """\
 usage: rig COMMAND …
 
   rig run [--kernel K]… [PYTEST ARGUMENTS…]   run the suites; a verdict and a run folder for each kernel
+  rig build [--kernel K] [--config C] [--patch P] [--guest G]
+                                              build a kernel and print the path of its image
   rig test [--full]                           run the project's own tests
   rig doctor                                  what this machine has, what it lacks, and what follows
   rig cache [clear [NAME…]]                   what lies in the cache folder; remove it
@@ -22,7 +24,8 @@ usage: rig COMMAND …
   rig gdb                                     attach to a guest that was kept
   rig bench boot                              what a boot and a case cost
 
-kernels: host · debian · debian:X.Y · a bzImage or vmlinuz · a built kernel tree · ssh:[USER@]HOST[:PORT]
+kernels: host · debian[:X.Y] · debian-uml[:X.Y] · source[:X.Y] · tree:PATH[@REV] · a bzImage or vmlinuz ·
+         a built kernel tree · ssh:[USER@]HOST[:PORT]
 `rig run -h` lists the options of a run, which are pytest's and the rig's. More: README.md and docs/.
 """
 
@@ -64,6 +67,28 @@ def _run(arguments: list[str]) -> int:
     from ringrig import runs
 
     return runs.run(arguments, root=ROOT)
+
+
+def _build(arguments: list[str]) -> int:
+    parser = _parser("build", "Build a kernel and print the path of its image.")
+    parser.add_argument("--kernel", default="source", metavar="K", help="source[:X.Y], tree:PATH[@REV]")
+    parser.add_argument("--config", action="append", default=[], metavar="NAME|FILE[,…]")
+    parser.add_argument("--patch", action="append", default=[], metavar="FILE|DIR")
+    parser.add_argument("--guest", choices=["auto", "qemu", "uml"], default="auto")
+    chosen = parser.parse_args(arguments)
+    from ringrig.kernel import Image, Wanted, resolve
+    from ringrig.plugin.progress import Progress
+
+    wanted = Wanted.of(guest=chosen.guest, configs=chosen.config, patches=chosen.patch)
+    progress = Progress()
+    try:
+        target = resolve(chosen.kernel, wanted=wanted, say=progress.say)
+    finally:
+        progress.done()
+    if not isinstance(target, Image):
+        parser.error(f"{chosen.kernel} is nothing to build")
+    print(target.path)
+    return 0
 
 
 def _test(arguments: list[str]) -> int:
@@ -167,6 +192,7 @@ def _parser(name: str, description: str) -> argparse.ArgumentParser:
 
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
+    "build": _build,
     "test": _test,
     "doctor": _doctor,
     "cache": _cache,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -38,6 +39,12 @@ class Wanted:
     """Fragments, by name or path, in the order given."""
     patches: tuple[str, ...] = ()
     """Patch files and directories of them, in the order given."""
+
+    @classmethod
+    def of(cls, *, guest: str, configs: Sequence[str], patches: Sequence[str]) -> Wanted:
+        """As options give it: each of `configs` may be a list with commas."""
+        names = tuple(name for given in configs for name in given.split(",") if name)
+        return cls(guest=guest, configs=names, patches=tuple(patches))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

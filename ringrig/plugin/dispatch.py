@@ -7,6 +7,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from ringrig.plugin.keeper import Keeper, Manner, Outcome
 from ringrig.plugin.known_issues import KnownIssues
 from ringrig.plugin.prepare import Context
 from ringrig.vm import shell
+from ringrig.vm.lines import Lines
 
 _NEEDS = re.compile(r"Skipped: needs ([^:]+):")
 
@@ -38,6 +41,8 @@ class Dispatch:
         )
         self.keeper = Keeper(context.plan, worker=self._worker, manner=manner, say=self._say)
         self._known = KnownIssues.load(config.rootpath / "suites" / "known-issues.toml", context.plan)
+        vmlinux = context.plan.vmlinux
+        self._lines = Lines(Path(vmlinux) if vmlinux else None)
         self._failed = False
         self.news: dict[str, Any] = {"uncertain": [], "fatal": None, "blind": {}, "ready": {}, "guests": 0}
 
@@ -62,6 +67,7 @@ class Dispatch:
             item.session.shouldstop = error.what.splitlines()[0]
             reports = [_report(item.nodeid, item.location, "setup", "failed", error.what.splitlines()[0])]
         else:
+            self._place(outcome)
             reports = self._reports(item, outcome)
             self._tell(outcome)
         for report in reports:
@@ -79,6 +85,7 @@ class Dispatch:
                     capture.suspend_global_capture(in_=True)
                 shell.keep(self.keeper.machine)
             elif not self.news["fatal"] and (outcome := self.keeper.finish()) is not None:
+                self._place(outcome)
                 self._tell(outcome)
         except RigError as error:
             self.news["fatal"] = [error.exit_code, str(error)]
@@ -87,6 +94,16 @@ class Dispatch:
             self.news |= {"blind": self.keeper.blind, "guests": self.keeper.boots, "ready": self.keeper.ready}
             if hasattr(self._config, "workeroutput"):
                 self._config.workeroutput["ringrig"] = self.news
+
+    def _place(self, outcome: Outcome) -> None:
+        """Put file:line beside the functions in the evidence."""
+
+        def placed(trouble: Trouble) -> Trouble:
+            return replace(trouble, detail=self._lines.annotate(trouble.detail))
+
+        outcome.troubles = [placed(trouble) for trouble in outcome.troubles]
+        outcome.late = [(nodeid, placed(trouble)) for nodeid, trouble in outcome.late]
+        outcome.uncertain = [(placed(trouble), suspects) for trouble, suspects in outcome.uncertain]
 
     def _reports(self, item: pytest.Item, outcome: Outcome) -> list[pytest.TestReport]:
         hook = self._config.hook

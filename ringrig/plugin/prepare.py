@@ -51,11 +51,8 @@ def prepare(config: pytest.Config, progress: Progress) -> Context:
 
 def _prepare(config: pytest.Config, progress: Progress) -> Context:
     spec = config.getoption("kernel")
-    wanted = Wanted(
-        guest=config.getoption("guest"),
-        configs=tuple(name for given in config.getoption("config") for name in given.split(",") if name),
-        patches=tuple(config.getoption("patch")),
-    )
+    get = config.getoption
+    wanted = Wanted.of(guest=get("guest"), configs=get("config"), patches=get("patch"))
     target = resolve(spec, wanted=wanted, say=progress.say)
     notes: list[str] = []
     scratch = _scratch()
