@@ -1,7 +1,8 @@
 """What every case can ask for: a ring, the model of it, a group in use; and when a case is left out.
 
 RINGRIG_FACTS, a JSON object in the environment, says how the kernel was named: {"kernel": spec, "release":
-uname -r, "profile": name or null, "shared": true where the kernel is not ours alone}. Without it the kernel
+uname -r, "profile": name or null, "shared": true where the kernel is not ours alone,
+"slowness": what deadlines are multiplied with}. Without it the kernel
 is taken to be shared, and its profile follows from uname -r.
 """
 
@@ -11,7 +12,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Generator, Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,19 @@ import pytest
 
 from ringrig.model.calls import registration
 from ringrig.model.profiles import Deviation, Profile, load_profile, profile_for
+from ringrig.model.scene import Scene
 from ringrig.model.spec import Model, Outcome, Survey
 from ringrig.model.spoil import ABSENT, LEGACY, RING, Spoil
 from ringrig.model.subject import Subject
 from ringrig.model.traits import TRAITS
+from ringrig.model.transfer import Result, Stock
 from ringrig.uring import consts as c
 from ringrig.uring.counters import Disturbed, PinWatch
 from ringrig.uring.group import Group, Pipe
 from ringrig.uring.memory import Arena, Unavailable
 from ringrig.uring.probe import probe
 from ringrig.uring.ring import Ring
+from ringrig.uring.stuck import Watched, diagnosis
 
 _TRAIT_OF = {
     "mmap": "pbuf_mmap",
@@ -37,8 +41,15 @@ _TRAIT_OF = {
     "status": "pbuf_status",
     "registered_ring_fd": "registered_ring_fd",
     "task_restrictions": "task_restrictions",
+    "send_select": "send_select",
+    "read_multishot": "read_multishot",
+    "recv_multishot": "recv_multishot",
 }
 """Capabilities whose absence a profile can make a failure."""
+
+
+_hung: list[str] = []
+"""The case of this process that did not end."""
 
 
 @cache
@@ -46,7 +57,14 @@ def facts() -> dict[str, Any]:
     """RINGRIG_FACTS, or what holds without it."""
     given = os.environ.get("RINGRIG_FACTS")
     found: dict[str, Any] = json.loads(given) if given else {}
-    return {"kernel": None, "release": platform.release(), "profile": None, "shared": True, **found}
+    return {
+        "kernel": None,
+        "release": platform.release(),
+        "profile": None,
+        "shared": True,
+        "slowness": 1.0,
+        **found,
+    }
 
 
 @cache
@@ -63,6 +81,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "crashes: can take the kernel down on a broken kernel; left out on host and ssh unless asked for",
+    )
+    config.addinivalue_line(
+        "markers",
+        "ends_within(seconds): may hang in a broken kernel: watched, and after that time failed with stacks and locks",
     )
 
 
@@ -110,12 +132,30 @@ def pytest_runtest_call() -> Generator[None, object, object]:
         pytest.skip(f"needs quiet counters: {error}")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """A case that may hang in the kernel runs in a thread, so that another is left to tell what hangs."""
+    mark = pyfuncitem.get_closest_marker("ends_within")
+    if mark is None:
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    case = partial(pyfuncitem.obj, **{name: pyfuncitem.funcargs[name] for name in names})
+    seconds = mark.args[0] * facts()["slowness"]
+    if not Watched(case).ended_within(seconds):
+        _hung.append(pyfuncitem.nodeid)
+        found = diagnosis(os.getpid(), own_kernel=not facts()["shared"])
+        pytest.fail(f"no end within {seconds:.0f} s\n{found}", pytrace=False)
+    return True
+
+
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
     if op != "==":
         return None
     if isinstance(left, Outcome) and isinstance(right, Outcome):
         return right.against(left)
     if isinstance(left, Survey) and isinstance(right, Survey):
+        return right.against(left)
+    if isinstance(left, Result) and isinstance(right, Result):
         return right.against(left)
     return None
 
@@ -132,6 +172,8 @@ def make_ring() -> Iterator[Callable[..., Subject]]:
         return made[-1]
 
     yield make
+    if _hung:  # closing would wait for the same lock; the process's end gives all back, if anything does
+        return
     for subject in made:
         subject.close()
 
@@ -198,6 +240,12 @@ def make_group(ring: Subject) -> Callable[..., Group]:
 def group(make_group: Callable[..., Group]) -> Group:
     """Group 7: 8 slots, buffers of 64 bytes, in memory of the application's."""
     return make_group()
+
+
+@pytest.fixture
+def make_scene(ring: Subject, profile: Profile) -> Callable[[Stock | None], Scene]:
+    """make_scene(stock): a Scene on `ring`, whose group 7 has that stock of buffers (None: no group)."""
+    return lambda stock: Scene(ring, stock, profile.traits)
 
 
 @pytest.fixture

@@ -26,8 +26,9 @@ from pathlib import Path
 import pytest
 from _pytest.runner import collect_one_node, runtestprotocol
 
-from ringrig.guest.watch import Watch, portrait
+from ringrig.guest.watch import Watch
 from ringrig.guest.wire import Closed, Message, Wire
+from ringrig.uring.stuck import portrait
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -48,6 +49,8 @@ _PLUGINS_OFF = (
     "legacypath",
 )
 _SHOW_PYTHON = signal.SIGUSR2
+_END = b"\n"
+"""Ends a child's answer, which is JSON in one line."""
 _REAP_SECONDS = 3.0
 """How long a killed child may take to die at native speed before it counts as unkillable."""
 
@@ -115,6 +118,7 @@ class Agent:
         os.close(python)
         os.close(read_end)
         reaped, status = _reap(pid, seconds=_REAP_SECONDS * self._slowness)
+        stuck = "" if reaped else portrait(pid)
         left = self._watch.pins_back(seconds=1.0 * self._slowness) if reaped else 0
         ended = time.clock_gettime(time.CLOCK_MONOTONIC)
         self._watch.mark(f"end {number} {nodeid}")
@@ -128,6 +132,7 @@ class Agent:
             "reaped": reaped,
             "reports": _reports(answer),
             "stacks": stacks,
+            "stuck": stuck,
             "log": [*before, *self._watch.log()],
             "taint": self._watch.taint(),
             "pins_left": left,
@@ -152,7 +157,7 @@ class Agent:
             out = [
                 config.hook.pytest_report_to_serializable(config=config, report=report) for report in reports
             ]
-            data = json.dumps(out, default=str).encode()
+            data = json.dumps(out, default=str).encode() + _END
             while data and os.getpid() == me:  # a process that the case forked may come back here, too
                 data = data[os.write(write_end, data) :]
             code = 0
@@ -175,6 +180,11 @@ class Agent:
                     answer += data
                     if not data:
                         watched.remove(read_end)
+                    if answer.endswith(
+                        _END
+                    ):  # a child that is stuck in the kernel has said its say, but stays
+                        select.select([exited], [], [], _REAP_SECONDS * self._slowness)
+                        return answer, stacks
                 elif exited in ready:
                     return answer, stacks
                 if self._wire.pending() or self._wire.read_fd in ready:
@@ -327,7 +337,7 @@ def main() -> int:
         assert hello is not None
         if not hello["shared"]:
             _raise_loopback()
-        os.environ["RINGRIG_FACTS"] = json.dumps(hello["facts"])
+        os.environ["RINGRIG_FACTS"] = json.dumps({**hello["facts"], "slowness": hello["slowness"]})
         os.chdir(hello["suite"])
         options = [
             f"--rootdir={hello['suite']}",

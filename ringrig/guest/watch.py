@@ -1,14 +1,12 @@
-"""What the agent watches on the kernel around each case: log, taint, pinned pages; and what a stuck process looks like.
+"""What the agent watches on the kernel around each case: log, taint, pinned pages.
 
 Standard library only. Every reading that cannot be made is named in `blind` and never guessed (law 6).
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
-from pathlib import Path
 
 _PIN_COUNTERS = (b"nr_foll_pin_acquired ", b"nr_foll_pin_released ")
 _LOG_LIMIT = 400
@@ -104,28 +102,3 @@ class Watch:
                 return now - before
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
-
-
-def portrait(pid: int) -> str:
-    """What a stuck process looks like: each thread's state and kernel stack (io-wq workers are among them),
-    its rings' fdinfo.
-    """
-    out: list[str] = []
-    for task in sorted(Path(f"/proc/{pid}/task").glob("*"), key=lambda p: int(p.name)):
-        fields = dict(line.split(":\t", 1) for line in _read(task / "status").splitlines() if ":\t" in line)
-        out.append(f"thread {task.name} {fields.get('Name', '?')} state {fields.get('State', '?')}")
-        out.append(f"  syscall {_read(task / 'syscall').strip()}")
-        out += [f"  {line}" for line in _read(task / "stack").splitlines()]
-    for fd in sorted(Path(f"/proc/{pid}/fd").glob("*"), key=lambda p: int(p.name)):
-        with contextlib.suppress(OSError):
-            if "io_uring" in str(fd.readlink()):
-                out.append(f"fd {fd.name} {fd.readlink()!s}")
-                out += [f"  {line}" for line in _read(Path(f"/proc/{pid}/fdinfo/{fd.name}")).splitlines()]
-    return "\n".join(out) or f"process {pid}: nothing to be read"
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError as error:
-        return f"({path}: {error.strerror})"

@@ -73,7 +73,7 @@ def judge(course: Course, *, taint: int, seconds: float, shared: bool, boxed: bo
         )
     if not done["reaped"]:
         what = "the case's process cannot be killed: it is stuck in the kernel"
-        out.troubles.append(Trouble(kind="hang", what=what, detail=done["stacks"]))
+        out.troubles.append(Trouble(kind="hang", what=what, detail=done["stuck"]))
     # On a shared kernel somebody else's pages are counted too.
     if done["pins_left"] and not shared:
         what = f"{done['pins_left']} pages stay pinned after the case's process has gone (/proc/vmstat nr_foll_pin_*)"

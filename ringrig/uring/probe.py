@@ -19,6 +19,7 @@ from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
 from ringrig.uring.layout import LAYOUTS, MERGED, RFC, Layout
 from ringrig.uring.memory import Arena, Unavailable
+from ringrig.uring.requests import selecting
 from ringrig.uring.restriction import in_child, restrict_task
 from ringrig.uring.ring import Ring, SetupFailed
 from ringrig.uring.structs import io_uring_buf_reg, io_uring_probe
@@ -60,6 +61,13 @@ SETUP_FLAGS: dict[str, int] = {
 }
 """Capability name: the smallest set of set-up flags that asks for it."""
 
+_OPERATIONS: dict[str, tuple[int, int]] = {
+    "send_select": (c.IORING_OP_SEND, 0),
+    "read_multishot": (c.IORING_OP_READ_MULTISHOT, 0),
+    "recv_multishot": (c.IORING_OP_RECV, c.IORING_RECV_MULTISHOT),
+}
+"""Capability name: opcode and ioprio of a request that selects a buffer."""
+
 _DISABLED = Path("/proc/sys/kernel/io_uring_disabled")
 
 
@@ -91,7 +99,7 @@ def probe() -> Facts:
         facts["ops"] = _ops(ring)
         arena = Arena()
         facts["layout"], rings = _buffer_rings(ring, arena)
-        for name, why in rings + _findings(arena, facts["features"]):
+        for name, why in rings + _findings(ring, arena, facts["features"]):
             facts["capabilities"][name] = not why
             if why:
                 facts["absent"][name] = why
@@ -120,10 +128,11 @@ def _ops(ring: Ring) -> list[int]:
     return [op.op for op in table.ops[: table.ops_len] if op.flags & c.IO_URING_OP_SUPPORTED]
 
 
-def _findings(arena: Arena, features: int) -> list[tuple[str, str]]:
+def _findings(ring: Ring, arena: Arena, features: int) -> list[tuple[str, str]]:
     """(capability, why it is absent or "")"""
     return [
         *((name, _setup(name, flags)) for name, flags in SETUP_FLAGS.items()),
+        *((name, _operation(ring, *asked)) for name, asked in _OPERATIONS.items()),
         ("bundle", "" if features & c.IORING_FEAT_RECVSEND_BUNDLE else "no IORING_FEAT_RECVSEND_BUNDLE"),
         ("root", "" if os.geteuid() == 0 else "not run as root"),
         ("pin_counters", _pin_counters()),
@@ -213,6 +222,18 @@ def _setup(name: str, flags: int) -> str:
         if error.errno in (errno.EINVAL, errno.ENOMEM, errno.EPERM):
             return f"io_uring_setup() with {name} says {bufring.explain(-error.errno)}"
         raise ProbeFailed(str(error)) from error
+    return ""
+
+
+def _operation(ring: Ring, opcode: int, ioprio: int) -> str:
+    """Of a closed descriptor: -EBADF comes after all that io_init_req() and the operation's prep refuse."""
+    sqe = selecting(ring, opcode, -1, bgid=0)
+    sqe.ioprio = ioprio
+    res = ring.complete()[0].res
+    if res in (-errno.EINVAL, -errno.EOPNOTSUPP):
+        return f"a request that selects a buffer, opcode {opcode}, says {bufring.explain(res)}"
+    if res != -errno.EBADF:
+        raise ProbeFailed(f"opcode {opcode} on a closed descriptor says {bufring.explain(res)}")
     return ""
 
 

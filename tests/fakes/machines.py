@@ -83,6 +83,7 @@ class World:
             "reaped": True,
             "reports": [],
             "stacks": "",
+            "stuck": "",
             "log": [],
             "taint": self.taint,
             "pins_left": 0,

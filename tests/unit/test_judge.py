@@ -24,7 +24,16 @@ PANIC = (
 
 
 def done(**facts):
-    usual = {"reports": [], "status": 0, "reaped": True, "stacks": "", "log": [], "taint": 0, "pins_left": 0}
+    usual = {
+        "reports": [],
+        "status": 0,
+        "reaped": True,
+        "stacks": "",
+        "stuck": "",
+        "log": [],
+        "taint": 0,
+        "pins_left": 0,
+    }
     return Course(end="done", done=usual | facts)
 
 

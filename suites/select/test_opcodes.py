@@ -1,0 +1,49 @@
+"""Every operation that selects buffers, from every kind of stock, issued by the submitter and by io-wq."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from ringrig.model.profiles import Profile
+from ringrig.model.scene import Afterwards, Scene
+from ringrig.model.transfer import Buffer, Issue, Kind, Op, Stock, Then, Transfer, expect
+
+pytestmark = pytest.mark.ends_within(3)
+
+_NEEDS = {
+    Op.SEND: "send_select",
+    Op.READ_MULTISHOT: "read_multishot",
+    Op.RECV_MULTISHOT: "recv_multishot",
+    Op.RECVMSG_MULTISHOT: "recv_multishot",
+}
+OPS = [
+    pytest.param(op, id=op.value, marks=[pytest.mark.needs(_NEEDS[op])] if op in _NEEDS else []) for op in Op
+]
+BUFFERS = tuple(Buffer(bid=bid) for bid in (41, 7, 0xFFFF, 3))
+STOCKS = {
+    "ring_with_buffers": Stock(kind=Kind.RING, buffers=BUFFERS),
+    "ring_empty": Stock(kind=Kind.RING),
+    "legacy_with_buffers": Stock(kind=Kind.LEGACY, buffers=BUFFERS),
+    "legacy_empty": Stock(kind=Kind.LEGACY),
+    "no_group": None,
+}
+
+
+@pytest.mark.parametrize("stock", STOCKS.values(), ids=STOCKS)
+@pytest.mark.parametrize("issue", Issue, ids=lambda issue: issue.value)
+@pytest.mark.parametrize("op", OPS)
+def test_an_operation_takes_the_first_buffer_or_says_there_is_none(
+    make_scene: Callable[[Stock | None], Scene], profile: Profile, op: Op, issue: Issue, stock: Stock | None
+) -> None:
+    """40 bytes are ready: the first buffer gets them and no other is touched; without one, an error at once.
+
+    Either way the ring takes calls and requests afterwards. io_buffer_select() and its callers. As first
+    posted, a selection outside the lock from an empty ring returned with uring_lock held.
+    """
+    scene = make_scene(stock)
+    call = Transfer(op=op, issue=issue, ready=40, then=Then.CANCEL if op.multishot else None)
+
+    assert scene.run(call) == expect(call, stock, profile.traits)
+    assert scene.afterwards() == Afterwards()
