@@ -191,7 +191,7 @@ def _snapshot(origin: Origin, path: Path, is_repository: bool) -> str:
 
 def _at_commit(origin: Origin, path: Path, commit: str, *, spec: str) -> Origin:
     found = asks(["rev-parse", f"{commit}^{{tree}}"], where=path)
-    described = asks(["describe", "--always", commit], where=path) or commit[:12]
+    described = asks(["describe", "--always", "--tags", commit], where=path) or commit[:12]
     assert found is not None
     if not origin.repo.show(found, "io_uring/kbuf.c"):
         raise BadSpec(
@@ -204,7 +204,7 @@ def _labelled(origin: Origin, path: Path, now: str, is_repository: bool) -> Orig
     """With the commit it stands on, and a hash of the difference to it if there is one."""
     about = "no git repository"
     if is_repository and (head := asks(["rev-parse", "HEAD^{tree}"], where=path)):
-        about = asks(["describe", "--always", "HEAD"], where=path) or head[:12]
+        about = asks(["describe", "--always", "--tags", "HEAD"], where=path) or head[:12]
         if head != now:
             diff = origin.repo.difference(head, now)
             about += f", dirty {hashlib.sha256(diff.encode()).hexdigest()[:12]}"
