@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 
 import pytest
+from _pytest.assertion import pytest_runtest_protocol as explain_comparisons
 from _pytest.runner import collect_one_node, runtestprotocol
 
 from ringrig.guest.watch import Watch
@@ -153,6 +154,9 @@ class Agent:
             os.close(self._wire.write_fd)
             faulthandler.register(_SHOW_PYTHON, file=python)
             config = item.config
+            # pytest asks pytest_assertrepr_compare, which the suites have, only inside this hook of its own.
+            explaining = explain_comparisons(item)
+            next(explaining)
             reports = runtestprotocol(item, log=False, nextitem=None)
             out = [
                 config.hook.pytest_report_to_serializable(config=config, report=report) for report in reports

@@ -33,6 +33,9 @@ def test_fails():
     have, want = 1, 2
     assert have == want
 
+def test_differs():
+    assert {1} == {2}
+
 def test_skips():
     pytest.skip("needs nothing")
 
@@ -243,6 +246,13 @@ def test_a_failure_comes_with_its_rewritten_assertion(run):
     done = run("test_outcomes.py::test_fails")
 
     assert "assert 1 == 2" in json.dumps(done["reports"][1])
+
+
+def test_a_comparison_is_explained(run):
+    """By pytest_assertrepr_compare, the suites' own among them."""
+    done = run("test_outcomes.py::test_differs")
+
+    assert "Extra items in the left set" in json.dumps(done["reports"][1])
 
 
 def test_output_comes_back_with_the_report(run):
