@@ -124,7 +124,17 @@ static void provide(struct nops *n, unsigned bid, unsigned count)
 	sqe->off = bid;
 	sqe->buf_group = GROUP;
 	sqe->user_data = n->queued++;
-	memset(n->given + bid, 1, count);
+}
+
+/* What provide() queued is done. Its SQE is as it was: 128 have room for a batch and the next one's refills. */
+static int provided(struct nops *n, unsigned index, const struct io_uring_cqe *cqe, struct nops_fault *fault)
+{
+	const struct io_uring_sqe *sqe = &n->sqes[index & n->sq_mask];
+
+	if (cqe->res || cqe->flags)
+		return failed(fault, "cqe->res of IORING_OP_PROVIDE_BUFFERS", cqe->res, 0);
+	memset(n->given + sqe->off, 1, (size_t)sqe->fd);
+	return 0;
 }
 
 static void add(struct nops *n, unsigned bid)
@@ -256,12 +266,8 @@ static int batch(struct nops *n, struct nops_fault *fault)
 		/* Nothing here ever waits, so completions come in the order of submission. */
 		if (cqe->user_data != n->submitted + i)
 			return failed(fault, "cqe->user_data, in order", (int64_t)cqe->user_data, n->submitted + i);
-		if (i >= refills) {
-			if (reap(n, cqe, fault))
-				return -1;
-		} else if (cqe->res || cqe->flags) {
-			return failed(fault, "cqe->res of IORING_OP_PROVIDE_BUFFERS", cqe->res, 0);
-		}
+		if (i < refills ? provided(n, n->submitted + i, cqe, fault) : reap(n, cqe, fault))
+			return -1;
 	}
 	n->submitted += count;
 	__atomic_store_n(n->cq_head, head + count, __ATOMIC_RELEASE);

@@ -62,7 +62,7 @@ def _measure(machine: Machine, order: Order) -> Result:
     status, said = run(
         machine.transport,
         ["sh", "-c", _SCRIPT, "sh", *command],
-        data=_packed(Path(order.native)),
+        data=packed(Path(order.native)),
         seconds=seconds,
     )
     try:
@@ -77,7 +77,7 @@ def _measure(machine: Machine, order: Order) -> Result:
     return Result(label=machine.plan.label, where=where, measured=measured)
 
 
-def _packed(native: Path) -> bytes:
+def packed(native: Path) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as tar:
         for name in _TRAVELS:
