@@ -16,7 +16,9 @@ from ringrig.kernel.buildid import digest, of_vmlinux
 from ringrig.kernel.packages import Kind, Offer, newest, series_in
 from ringrig.kernel.spec import Image
 
-LOADER = "ld-linux-x86-64.so.2"
+LIBRARIES = "/ringrig/libs"
+"""Where a guest's box shows an image's `libs`."""
+_LOADER = "/lib64/ld-linux-x86-64.so.2"
 _PACKAGE = "user-mode-linux"
 _KIND = "uml"
 _FACTS = "package"
@@ -125,7 +127,7 @@ def _unpack(offer: Offer, folder: Path, *, say: Say) -> None:
     shutil.copyfile(unpacked / "usr/bin/linux.uml", folder / "linux")
     (folder / "linux").chmod(0o755)
     if len(wanted) > 1:
-        _arrange(unpacked, folder / "libs")
+        _arrange(unpacked, folder)
     _describe(folder)
     shutil.rmtree(debs)
     shutil.rmtree(unpacked)
@@ -150,12 +152,20 @@ def _own_library() -> str:
     return (os.confstr("CS_GNU_LIBC_VERSION") or "").removeprefix("glibc ")
 
 
-def _arrange(unpacked: Path, libs: Path) -> None:
+def _arrange(unpacked: Path, folder: Path) -> None:
+    """Beside the executable the library, and in it the loader's new name: were the loader told on the command line which
+    program to run, the heap would lie elsewhere than UML takes for granted (linux_main).
+    """
+    libs = folder / "libs"
     libs.mkdir()
-    loader = next(path for path in unpacked.rglob(LOADER) if not path.is_symlink())
+    loader = next(path for path in unpacked.rglob(Path(_LOADER).name) if not path.is_symlink())
     for file in loader.parent.glob("*.so*"):
         shutil.copy(file, libs / file.name)
-    (libs / LOADER).chmod(0o755)
+    loader.rename(libs / "ld.so")
+    (libs / "ld.so").chmod(0o755)
+    content = (folder / "linux").read_bytes()
+    name = f"{LIBRARIES}/ld.so".encode().ljust(len(_LOADER), b"\0")
+    (folder / "linux").write_bytes(content.replace(_LOADER.encode(), name, 1))
 
 
 def _describe(folder: Path) -> None:

@@ -62,6 +62,5 @@ def last_words(console: Path, log: Path | None = None) -> str:
     lines = console.read_text(errors="replace").splitlines() if console.exists() else []
     said = log.read_text(errors="replace").strip().splitlines() if log and log.exists() else []
     return (
-        "\n".join(f"  | {line}" for line in [*said[-6:], *lines[-20:]])
-        or "  | (not a byte on the console)"
+        "\n".join(f"  | {line}" for line in [*said[-6:], *lines[-20:]]) or "  | (not a byte on the console)"
     )

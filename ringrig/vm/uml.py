@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ringrig.errors import NoBoot
-from ringrig.kernel.uml import LOADER
+from ringrig.kernel.uml import LIBRARIES
 from ringrig.vm import guest as guests
 from ringrig.vm.box import Box, python_parts
 from ringrig.vm.plan import Plan
@@ -26,16 +26,15 @@ from ringrig.vm.plan import Plan
 BOOT_SECONDS = 30.0
 """Limit from start to the SSH server's first byte."""
 _GUEST_FILES = Path(__file__).parent.parent / "guest"
-_KERNEL, _LIBS, _DISK, _STATE = "/ringrig/kernel", "/ringrig/libs", "/ringrig/disk", "/run/uml"
+_KERNEL, _STATE = "/ringrig/kernel", "/run/uml"
 # All on the console; a panic ends the process by itself (arch/um/kernel/um_arch.c, panic_exit). What distribution
 # kernels measure and test of themselves at boot (RAID, crypto) takes three times as long as the rest of it.
 _APPEND = (
     "ignore_loglevel", "printk.devkmsg=on", "printk.time=1", "log_buf_len=4M", "sysrq_always_enabled",
     "initcall_blacklist=raid6_select_algo,calibrate_xor_blocks", "cryptomgr.notests",
 )  # fmt: skip
-# No core files. UML executes /proc/self/exe anew to be rid of randomized addresses, which is the loader where one
-# was named: setarch does it before.
-_WRAPPER = ("/bin/sh", "-c", 'ulimit -c 0; exec setarch -R "$@"', "sh")
+_WRAPPER = ("/bin/sh", "-c", 'ulimit -c 0; exec "$@"', "sh")
+"""No core files."""
 _MCONSOLE = struct.Struct("=III512s")
 _MAGIC, _VERSION = 0xCAFEBABE, 2
 
@@ -156,7 +155,7 @@ def _box(plan: Plan) -> Box:
         readable={
             **python_parts(),
             f"{_KERNEL}/linux": Path(plan.path),
-            **({_LIBS: Path(plan.libs)} if plan.libs else {}),
+            **({LIBRARIES: Path(plan.libs)} if plan.libs else {}),
             "/ringrig/keys": plan.keys,
             "/ringrig/guest": _GUEST_FILES,
             **{f"/ringrig/pack/{name}": Path(plan.pack, name) for name in plan.zips},
@@ -168,12 +167,9 @@ def _box(plan: Plan) -> Box:
 
 
 def _command(plan: Plan, line: int) -> list[str]:
-    loader = []
-    if plan.libs:
-        loader = [f"{_LIBS}/{LOADER}", "--library-path", _LIBS]
     return [
         *_WRAPPER,
-        *loader,
+        *(["env", f"LD_LIBRARY_PATH={LIBRARIES}"] if plan.libs else []),
         f"{_KERNEL}/linux",
         f"mem={plan.memory}",
         *("root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"),
@@ -185,9 +181,9 @@ def _command(plan: Plan, line: int) -> list[str]:
 
 
 def _mconsole(path: Path, command: str) -> None:
-    """Have the management console do `command`, and wait for its answer (arch/um/drivers/mconsole.h). OSError: none."""
+    """Tell the management console a command (arch/um/drivers/mconsole.h). OSError: nobody listens.
+
+    Its answer cannot leave the box: it has a network namespace of its own.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as speaker:
-        speaker.bind("")  # an answer needs an address
-        speaker.settimeout(2)
         speaker.sendto(_MCONSOLE.pack(_MAGIC, _VERSION, len(command), command.encode()), str(path))
-        speaker.recv(1024)
