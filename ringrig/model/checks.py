@@ -204,6 +204,10 @@ _FILE = frozenset({Memory.QUEUE, Memory.RAMFS, Memory.RAMFS_PRIVATE, Memory.DISK
 _DIRTY_TRACKED = frozenset({Memory.RAMFS, Memory.DISK})
 
 
+def _wraps(call: BufReg, _: State, traits: Traits) -> bool:
+    return call.memory is Memory.LAST_PAGE and not kernel_memory(call, traits)
+
+
 def _unpinnable(call: BufReg, _: State, traits: Traits) -> bool:
     if kernel_memory(call, traits):
         return False
@@ -277,14 +281,8 @@ REGISTER: tuple[Check[BufReg] | Effect[BufReg], ...] = (
     ),
     Check(name="addr_null", errno=errno.EFAULT, where=_REGION, broken=_null, only=_LAST),
     Check(name="addr_aligned", errno=errno.EINVAL, where=_REGION, broken=_misaligned, only=_LAST),
-    Check(
-        name="addr_range",
-        errno=errno.EOVERFLOW,
-        where=_PIN,
-        broken=lambda call, _state, traits: (
-            call.memory is Memory.LAST_PAGE and not kernel_memory(call, traits)
-        ),
-    ),
+    Check(name="addr_range", errno=errno.EOVERFLOW, where=_PIN, broken=_wraps, only=_t("range_checked")),
+    Check(name="addr_range", errno=errno.ENOMEM, where=_PIN, broken=_wraps, unless=_t("range_checked")),
     Check(name="memory_pinned", errno=errno.EFAULT, where=_PIN, broken=_unpinnable),
     Check(
         name="memory_of_one_file",

@@ -98,6 +98,11 @@ def _file_memory_refused(s: Subject) -> bool:
     return _either(res, yes=-errno.EINVAL, no=0)
 
 
+def _range_checked(s: Subject) -> bool:
+    res = s.register_pbuf_ring(registration(bgid=8, memory=Memory.LAST_PAGE)).res
+    return _either(res, yes=-errno.EOVERFLOW, no=-errno.ENOMEM)
+
+
 def _dirty_tracked_memory_refused(s: Subject) -> bool:
     res = s.register_pbuf_ring(registration(bgid=8, memory=Memory.RAMFS)).res
     return _either(res, yes=-errno.EFAULT, no=(0, -errno.EOPNOTSUPP))
@@ -181,6 +186,7 @@ EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
     "low_bgids_stay": _low_bgids_stay,
     "failed_upgrade_drops_group": _failed_upgrade_drops_group,
     "file_memory_refused": _file_memory_refused,
+    "range_checked": _range_checked,
     "dirty_tracked_memory_refused": _dirty_tracked_memory_refused,
     "queue_memory_pinnable": _queue_memory_pinnable,
     "blind_fd": _blind_fd,

@@ -2,7 +2,7 @@
 
 Which profile a kernel gets (profile_for):
 
-1. a kernel spec that is a profile's name gets that one; of profiles for sets of patches only this holds;
+1. a kernel spec that is a profile's name gets that one (some profiles are to be had only so);
 2. otherwise the release decides: profiles of the same series (6.12, 7.3, …), Debian's own first if spec or
    release are Debian's, and of these the one with the greatest `since` that is not beyond the release.
    source: and debian-uml: are built from the sources that debian: is;
@@ -34,14 +34,14 @@ class NoSuchProfile(LookupError):
 class Profile:
     """`since`: the first release of the series it holds for. `pinned`: false where it is only the nearest.
 
-    `patched`: of a kernel with a set of patches on it, which asks for it by name.
+    `only_by_name`: never for the sake of the release: of a set of patches, or of an image that lags behind.
     """
 
     name: str
     since: tuple[int, ...]
     traits: frozenset[str]
     source: str
-    patched: bool = False
+    only_by_name: bool = False
     pinned: bool = True
 
     @property
@@ -91,7 +91,7 @@ def profiles() -> dict[str, Profile]:
             since=version(data["since"]),
             traits=frozenset(data["traits"]),
             source=data["source"],
-            patched=data.get("patched", False),
+            only_by_name=data.get("only_by_name", False),
         )
     return found
 
@@ -110,7 +110,7 @@ def profile_for(kernel_spec: str | None, release: str) -> Profile:
         return profiles()[kernel_spec]
     number = version(release)
     debian = bool(_DEBIAN_SPEC.match(kernel_spec or "") or _DEBIAN_RELEASE.search(release))
-    every = [one for one in profiles().values() if not one.patched]
+    every = [one for one in profiles().values() if not one.only_by_name]
     series = [one for one in every if one.series == number[:2]]
     own = [one for one in series if one.of_debian] if debian else []
     usual = own or [one for one in series if not one.of_debian]

@@ -100,6 +100,12 @@ TRAITS: dict[str, Trait] = {
             until=("6.5 by 34ed8d0dcd69",),
         ),
         Trait(
+            name="range_checked",
+            says="a ring whose last page ends at 2^64 is -EOVERFLOW (without: -ENOMEM, for more pages than can be)",
+            where="io_uring/rsrc.c, later memmap.c, io_pin_pages()",
+            since=("6.1 after 6.1.176",),
+        ),
+        Trait(
             name="dirty_tracked_memory_refused",
             says="a shared mapping of a file whose dirt is tracked cannot be pinned for long: -EFAULT",
             where="mm/gup.c writable_file_mapping_allowed()",

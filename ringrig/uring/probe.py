@@ -138,6 +138,7 @@ def _findings(ring: Ring, arena: Arena, features: int) -> list[tuple[str, str]]:
         ("pin_counters", _pin_counters()),
         ("vmallocinfo", _vmallocinfo()),
         ("hugetlb", _hugetlb()),
+        ("prot_none", _prot_none(arena)),
         ("task_restrictions", _task_restrictions()),
         ("ramfs", _can(arena.ramfs_file)),
         ("disk_file", _can(arena.disk_file)),
@@ -277,6 +278,23 @@ def _vmallocinfo() -> str:
             return "" if table.read(1) else "/proc/vmallocinfo is empty"
     except OSError as error:
         return f"/proc/vmallocinfo: {error.strerror}"
+
+
+def _prot_none(arena: Arena) -> str:
+    """User-Mode Linux (maybe_map() in arch/um/kernel/skas/uaccess.c) reads such a page if it was touched before."""
+    page = (ctypes.c_char * libc.PAGE_SIZE).from_address(arena.anon(libc.PAGE_SIZE))
+    page[0] = b"x"
+    arena.protect(ctypes.addressof(page), libc.PAGE_SIZE, libc.PROT_NONE)
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    arena.own(reader)
+    arena.own(writer)
+    try:
+        os.write(writer, page)
+    except OSError as error:
+        if error.errno == errno.EFAULT:
+            return ""
+        raise ProbeFailed(f"write() from a PROT_NONE page says {error}") from error
+    return "the kernel reads from a PROT_NONE page"
 
 
 def _hugetlb() -> str:

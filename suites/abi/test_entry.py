@@ -23,6 +23,12 @@ OPERATIONS = {
 
 Make = Callable[..., BufReg | BufStatus]
 Stage = Callable[..., Subject]
+ARGUMENTS = [
+    pytest.param(
+        arg, id=arg.name.lower(), marks=[pytest.mark.needs("prot_none")] if arg is Arg.PROT_NONE else []
+    )
+    for arg in Arg
+]
 COUNTS = {"none": 0, "two": 2, "three": 3, "s32_min": 1 << 31, "u32_max": 0xFFFFFFFF}
 
 each_operation = pytest.mark.parametrize("make, group", OPERATIONS.values(), ids=OPERATIONS)
@@ -40,7 +46,7 @@ def test_exactly_one_argument(stage: Stage, model: Model, make: Make, group: str
 
 
 @each_operation
-@pytest.mark.parametrize("arg", Arg, ids=lambda arg: arg.name.lower())
+@pytest.mark.parametrize("arg", ARGUMENTS)
 def test_where_the_argument_lies(stage: Stage, model: Model, make: Make, group: str, arg: Arg) -> None:
     """A good argument in each kind of place: NULL is -EINVAL, what cannot be read (status: written) -EFAULT.
 

@@ -18,7 +18,7 @@ from ringrig.uring.probe import known_layout
 
 WRONG: dict[str, dict[str, Any]] = {
     "group_exists": {},
-    "unreadable_arg": {"arg": Arg.PROT_NONE},
+    "unreadable_arg": {"arg": Arg.UNMAPPED},
     "reserved_word": {"resv": (0, 0, 1, 0, 0)},
     "unknown_flag": {"flags": 8},
     "entries_zero": {"entries": 0},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EEXIST, EFAULT, EINVAL, ENOENT, EOPNOTSUPP, EOVERFLOW
+from errno import EEXIST, EFAULT, EINVAL, ENOENT, ENOMEM, EOPNOTSUPP, EOVERFLOW
 from typing import Any
 
 import pytest
@@ -138,6 +138,13 @@ def test_group_id_of_32_bits() -> None:
     assert model.unregister_pbuf_ring(unregistration(flags=2)).res == -ENOENT
     assert model.unregister_pbuf_ring(unregistration(flags=1)).res == 0
     assert model.unregister_pbuf_ring(unregistration()).res == 0
+
+
+def test_a_wrapping_range_before_it_was_checked() -> None:
+    """No memory for 2^52 page pointers."""
+    model = model_of("debian-uml:6.1")
+
+    assert model.register_pbuf_ring(registration(memory=Memory.LAST_PAGE)).res == -ENOMEM
 
 
 def test_head_is_free_running_in_16_bits() -> None:
