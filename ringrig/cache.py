@@ -26,6 +26,8 @@ Make = Callable[[Path], None]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+_WHOLE = {"ccache", "build-logs"}
+"""Folders whose parts mean nothing by themselves."""
 _held: dict[str, TextIO] = {}
 
 
@@ -148,6 +150,9 @@ def entries() -> list[Entry]:
     found = []
     for kind in sorted(folder().glob("*/")):
         if kind.name == "locks":
+            continue
+        if kind.name in _WHOLE:
+            found.append(_measured("", kind))
             continue
         places = sorted(kind.iterdir())
         found += [_measured(kind.name, place) for place in places if place.is_dir()]

@@ -52,6 +52,7 @@ def facts(*, root: Path) -> Iterator[Fact]:
     yield Fact(grade="ok", name="python", what=f"{platform.python_version()}, environment {root / '.venv'}")
     yield from _programs()
     yield _box()
+    yield _builders()
     yield _kvm()
     yield _size()
     yield from _space(root)
@@ -126,9 +127,25 @@ def _box() -> Fact:
     return Fact(grade="ok", name="bubblewrap", what=_first_line([path, "--version"]))
 
 
+def _builders() -> Fact:
+    from ringrig.kernel import toolchain
+
+    if packages := toolchain.missing():
+        return Fact(
+            grade="note",
+            name="builds",
+            what=f"missing: {', '.join(packages)}",
+            follows="source: and tree: kernels are built with them; ./rig installs them when one is asked for",
+        )
+    return Fact(grade="ok", name="builds", what=toolchain.name())
+
+
 def _kvm() -> Fact:
     if not Path("/dev/kvm").exists():
-        what, follows = "there is no /dev/kvm", "guests run under emulation (TCG): a boot takes 10 to 30 s"
+        what, follows = (
+            "there is no /dev/kvm",
+            "QEMU emulates (TCG, a boot takes 10 to 30 s); --guest uml runs at native speed",
+        )
     elif not os.access("/dev/kvm", os.R_OK | os.W_OK):
         what, follows = (
             "/dev/kvm may not be opened",

@@ -31,7 +31,7 @@ _IMAGES = {"x86": "arch/x86/boot/bzImage", "um": "linux"}
 _TARGETS = {"x86": ("bzImage",), "um": ("linux",)}
 # Line tables alone: enough for file:line in splats, and little to build. They change no code.
 _LINE_TABLES = "-g1"
-_STEPS_AN_OPTION = 2.2
+_STEPS_AN_OPTION = 5.4
 """Steps of make for each option that is on, for the first estimate of an unknown build (measured on base)."""
 
 
@@ -120,11 +120,11 @@ def _profile(given: Path) -> str | None:
 
 
 def _make(job: _Job, folder: Path, *, say: Say) -> None:
-    began, used = time.monotonic(), os.times()
     log = cache.folder() / "build-logs" / f"{job.key}.log"
     log.parent.mkdir(exist_ok=True)
     log.unlink(missing_ok=True)
     with cache.locked(job.origin.lock, say=say):
+        began = time.monotonic()
         _prune_outs(job)
         job.origin.repo.checkout(job.tree, job.origin.place / "src", index=job.origin.place / "git/src.index")
         bench = Bench(origin=job.origin, arch=job.arch, out=job.origin.place / "out" / job.settings, log=log)
@@ -136,8 +136,8 @@ def _make(job: _Job, folder: Path, *, say: Say) -> None:
             f"building {job.origin.label} for {job.arch} (about {expected} objects where ccache and earlier builds do not help)"
         )
         flags = "" if re.search(r"^CONFIG_DEBUG_INFO=y", text, re.MULTILINE) else _LINE_TABLES
-        steps = bench.run(*_TARGETS[job.arch], flags=flags, say=say, expected=expected)
-        _remember(job, steps)
+        ran = bench.run(*_TARGETS[job.arch], flags=flags, say=say, expected=expected)
+        _remember(job, ran.steps)
         release = (bench.out / "include/config/kernel.release").read_text().strip()
         built = bench.out / _IMAGES[job.arch]
         name = f"{'linux' if job.arch == 'um' else 'vmlinuz'}-{release}"
@@ -146,8 +146,6 @@ def _make(job: _Job, folder: Path, *, say: Say) -> None:
         shutil.copy(bench.out / "vmlinux", folder / "vmlinux")
         (folder / "boot" / f"config-{release}").write_text(text)
     shutil.copy(log, folder / "build.log")
-    after = os.times()
-    cpu = after.children_user + after.children_system - used.children_user - used.children_system
     facts = {
         "source": job.origin.label,
         "tree": job.tree,
@@ -157,12 +155,12 @@ def _make(job: _Job, folder: Path, *, say: Say) -> None:
         "build_id": of_vmlinux(folder / "vmlinux"),
         "lacks": lacks,
         "toolchain": toolchain.name(),
-        "steps": steps,
+        "steps": ran.steps,
         "seconds": round(time.monotonic() - began, 1),
-        "cpu seconds": round(cpu, 1),
+        "cpu seconds": round(ran.cpu, 1),
     }
     (folder / "built.json").write_text(json.dumps(facts, indent=1) + "\n")
-    say(f"built {release} in {facts['seconds']} s ({cpu / 60:.1f} CPU-minutes)")
+    say(f"built {release} in {facts['seconds']} s ({ran.cpu / 60:.1f} CPU-minutes)")
 
 
 def _configure(job: _Job, bench: Bench, *, say: Say) -> tuple[str, ...]:

@@ -32,6 +32,15 @@ _ERROR = re.compile(
 _SAID = 12
 _NEWS_SECONDS = 10.0
 _UNFINISHED = ".unfinished"
+_TIMES = ".times"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What one run of make took: steps, and CPU time in seconds (user and system, of all its processes)."""
+
+    steps: int
+    cpu: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +51,7 @@ class Bench:
     arch: str
     out: Path
     log: Path
+    ccache: bool = True
 
     @property
     def _arch_name(self) -> str:
@@ -60,8 +70,8 @@ class Bench:
                 (place / name).unlink(missing_ok=True)
                 (place / name).symlink_to(f"{SOURCE}arch/x86/{name}")
 
-    def run(self, *targets: str, flags: str = "", say: Say, expected: int = 0) -> int:
-        """Runs make and returns how many steps it took; `expected` is for the estimate. Raises BuildFailed, NoSpace.
+    def run(self, *targets: str, flags: str = "", say: Say, expected: int = 0) -> Ran:
+        """Runs make; `expected` steps are for the estimate. Raises BuildFailed, NoSpace.
 
         Killed with Ctrl-C it leaves nothing running, and the next build begins this output directory anew.
         """
@@ -99,16 +109,17 @@ class Bench:
                 f"{self.origin.label} does not build ({' '.join(targets)}, {self._arch_name}):\n{tail.errors()}",
                 next_step=f"the whole log: {self.log}",
             )
-        return steps
+        return Ran(steps=steps, cpu=_seconds((self.out / _TIMES).read_text()))
 
     def _argv(self, targets: Sequence[str], flags: str) -> list[str]:
         store = cache.folder() / "ccache"
         store.mkdir(parents=True, exist_ok=True)
+        compiler = "ccache gcc" if self.ccache else "gcc"
         variables = {
             "O": "/build/out",
             "ARCH": self._arch_name,
-            "CC": "ccache gcc",
-            "HOSTCC": "ccache gcc",
+            "CC": compiler,
+            "HOSTCC": compiler,
             "LOCALVERSION": "",
             "KCFLAGS": flags,
             # What would make two builds of the same source differ.
@@ -119,8 +130,10 @@ class Bench:
         }
         jobs = f"-j{len(os.sched_getaffinity(0))}"
         make = ["make", "-C", "/build/src", jobs, *(f"{name}={value}" for name, value in variables.items())]
+        # bubblewrap's own times do not include what ran in it.
+        timed = f'"$@"; status=$?; times >/build/out/{_TIMES}; exit $status'
         return box(
-            [*make, *targets],
+            ["sh", "-c", timed, "sh", *make, *targets],
             readable={"/build/src": self.origin.place / "src"},
             writable={"/build/out": self.out, "/ccache": store},
             environment={
@@ -130,6 +143,11 @@ class Bench:
                 "CCACHE_MAXSIZE": "5G",
             },
         )
+
+
+def _seconds(times: str) -> float:
+    """The shell's `times`: its own, then its children's user and system time, like 12m3.450s."""
+    return sum(60 * int(minutes) + float(rest) for minutes, rest in re.findall(r"(\d+)m([\d.]+)s", times))
 
 
 def box(
