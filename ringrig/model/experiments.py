@@ -9,6 +9,7 @@ from typing import Any
 from ringrig.model.calls import Fd, Memory, registration, status, unregistration
 from ringrig.model.spec import name_of
 from ringrig.model.subject import Subject
+from ringrig.model.transfer_experiments import TRANSFER_EXPERIMENTS, Unclear
 from ringrig.uring import bufring
 from ringrig.uring import consts as c
 from ringrig.uring.bufring import BufRing
@@ -16,10 +17,6 @@ from ringrig.uring.layout import RFC
 from ringrig.uring.memory import Arena
 from ringrig.uring.restriction import in_child, restrict_task
 from ringrig.uring.ring import Ring
-
-
-class Unclear(RuntimeError):
-    """An experiment ended in a way that neither having nor lacking the trait explains."""
 
 
 def _either(res: int, *, yes: int, no: int | tuple[int, ...]) -> bool:
@@ -199,6 +196,7 @@ EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
     "entries_unbounded": _entries_unbounded,
     "upgrade_refused": _upgrade_refused,
     "bgid_32_bits": _bgid_32_bits,
+    **TRANSFER_EXPERIMENTS,
 }
 
 

@@ -180,6 +180,81 @@ TRAITS: dict[str, Trait] = {
             where=f"{_RFC}: include/uapi/linux/io_uring.h struct io_uring_buf_reg",
             until=("5.19",),
         ),
+        Trait(
+            name="send_select",
+            says="SEND takes IOSQE_BUFFER_SELECT",
+            where="io_uring/opdef.c io_issue_defs[]",
+            commit="ac5f71a3d9d7",
+            since=("6.10",),
+        ),
+        Trait(
+            name="read_multishot",
+            says="IORING_OP_READ_MULTISHOT exists",
+            where="io_uring/rw.c io_read_mshot()",
+            commit="fc68fcda0491",
+            since=("6.7",),
+        ),
+        Trait(
+            name="recv_multishot",
+            says="IORING_RECV_MULTISHOT: RECV and RECVMSG go on, with a buffer for each completion",
+            where="io_uring/net.c io_recv_finish()",
+            commit="b3fdea6ecb55",
+            since=("6.0",),
+        ),
+        Trait(
+            name="zero_length_stays",
+            says="a length of 0 in the SQE selects 0 bytes of the ring's buffer (merged: the whole buffer)",
+            where=f"{_RFC}: io_ring_buffer_select()",
+            until=("5.19",),
+        ),
+        Trait(
+            name="null_addr_tried",
+            says="a buffer at address 0 is tried: -EFAULT (merged: it is no buffer, -ENOBUFS)",
+            where=f"{_RFC}: io_buffer_select()",
+            until=("5.19",),
+        ),
+        Trait(
+            name="bad_addr_refused",
+            says="an entry of a ring that lies in the kernel's half is -EFAULT at its selection, and stays",
+            where=f"{_RFC}, reviewed: io_ring_buffer_select()",
+        ),
+        Trait(
+            name="null_addr_recycled",
+            says="READ and RECV put a buffer at address 0 back, as after any failure",
+            where="io_uring/rw.c io_read(), io_uring/net.c io_recv()",
+        ),
+        Trait(
+            name="bad_addr_is_enobufs",
+            says="an entry of a ring that fails access_ok() is no buffer: -ENOBUFS, and stays (SEND: -EFAULT)",
+            where=f"{_KBUF} io_ring_buffer_select(), io_ring_buffers_peek()",
+        ),
+        Trait(
+            name="read_error_keeps_ring_buffer",
+            says="a READ that fails on a file that can be polled gives its ring's buffer back",
+            where="io_uring/rw.c io_read()",
+        ),
+        Trait(
+            name="dontwait_keeps_buffer",
+            says="RECV with MSG_DONTWAIT and nothing to receive gives its buffer back",
+            where="io_uring/net.c io_recv()",
+        ),
+        Trait(
+            name="poll_arm_returns_legacy_buffer",
+            says="a READ gives its legacy buffer back while it waits for poll (later: keeps it)",
+            where="io_uring/poll.c io_arm_poll_handler()",
+        ),
+        Trait(
+            name="multishot_in_io_wq",
+            says="io-wq runs multishot receives itself, and its last, empty attempt takes a buffer of a ring",
+            where="io_uring/io_uring.c io_wq_submit_work()",
+        ),
+        Trait(
+            name="unix_inq",
+            says="AF_UNIX streams count what is queued, so IORING_CQE_F_SOCK_NONEMPTY tells",
+            where="net/unix/af_unix.c unix_stream_read_generic()",
+            commit="df30285b3670",
+            since=("6.17",),
+        ),
     )
 }
 

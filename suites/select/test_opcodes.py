@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from ringrig.model.course import expect
 from ringrig.model.profiles import Profile
 from ringrig.model.scene import Afterwards, Scene
-from ringrig.model.transfer import Buffer, Issue, Kind, Op, Stock, Then, Transfer, expect
+from ringrig.model.transfer import Buffer, Issue, Kind, Op, Stock, Then, Transfer
 
 pytestmark = pytest.mark.ends_within(3)
 
@@ -43,7 +44,9 @@ def test_an_operation_takes_the_first_buffer_or_says_there_is_none(
     posted, a selection outside the lock from an empty ring returned with uring_lock held.
     """
     scene = make_scene(stock)
-    call = Transfer(op=op, issue=issue, ready=40, then=Then.CANCEL if op.multishot else None)
+    call = Transfer(op=op, issue=issue, ready=40, then=(Then.CANCEL,) * op.multishot)
 
-    assert scene.run(call) == expect(call, stock, profile.traits)
+    got = scene.run(call)
+
+    assert got == expect(call, stock, profile.traits)
     assert scene.afterwards() == Afterwards()

@@ -1,0 +1,115 @@
+"""Experiments for the traits of transfers: a request each, from a group with two buffers."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Collection
+
+from ringrig.model.calls import unregistration
+from ringrig.model.scene import Scene
+from ringrig.model.subject import Subject
+from ringrig.model.transfer import Buffer, Issue, Kind, Op, Place, Reply, Source, Stock, Then, Transfer
+from ringrig.uring.probe import probe
+
+_BID = 5
+
+
+class Unclear(RuntimeError):
+    """An experiment ended in a way that neither having nor lacking the trait explains."""
+
+
+def _last(s: Subject, call: Transfer, *, kind: Kind = Kind.RING, place: Place = Place.GOOD) -> Reply:
+    """The last completion of a transfer on group 7, which is made anew."""
+    s.unregister_pbuf_ring(unregistration())
+    stock = Stock(kind=kind, buffers=(Buffer(bid=_BID, place=place), Buffer(bid=_BID + 1)))
+    return Scene(s, stock, frozenset({"unix_inq"})).transfer(call)[0][-1]
+
+
+def _among(reply: Reply, *, yes: Reply, no: Collection[Reply]) -> bool:
+    if reply == yes:
+        return True
+    if reply in no:
+        return False
+    raise Unclear(f"{reply} tells neither having nor lacking it")
+
+
+def _zero_length_stays(s: Subject) -> bool:
+    got = _last(s, Transfer(op=Op.READ, ready=8))
+    return _among(got, yes=Reply(res=0, bid=_BID), no=[Reply(res=8, bid=_BID)])
+
+
+def _null(s: Subject) -> Reply:
+    return _last(s, Transfer(op=Op.READ, ready=8), place=Place.NULL)
+
+
+_NULL = [Reply(res=-error, bid=bid) for error in (errno.ENOBUFS, errno.EFAULT) for bid in (None, _BID)]
+
+
+def _null_addr_tried(s: Subject) -> bool:
+    return _among(_null(s), yes=Reply(res=-errno.EFAULT, bid=_BID), no=_NULL)
+
+
+def _null_addr_recycled(s: Subject) -> bool:
+    return _among(_null(s), yes=Reply(res=-errno.ENOBUFS), no=_NULL)
+
+
+def _kernel(s: Subject) -> Reply:
+    return _last(s, Transfer(op=Op.READ, source=Source.ZERO), place=Place.KERNEL)
+
+
+_KERNEL = [Reply(res=-errno.EFAULT, bid=_BID), Reply(res=-errno.EFAULT), Reply(res=-errno.ENOBUFS)]
+
+
+def _bad_addr_refused(s: Subject) -> bool:
+    return _among(_kernel(s), yes=Reply(res=-errno.EFAULT), no=_KERNEL)
+
+
+def _bad_addr_is_enobufs(s: Subject) -> bool:
+    return _among(_kernel(s), yes=Reply(res=-errno.ENOBUFS), no=_KERNEL)
+
+
+def _keeps(reply: Reply, error: int) -> bool:
+    return _among(reply, yes=Reply(res=-error), no=[Reply(res=-error, bid=_BID)])
+
+
+def _read_error_keeps_ring_buffer(s: Subject) -> bool:
+    return _keeps(_last(s, Transfer(op=Op.READ, source=Source.WRITE_END)), errno.EBADF)
+
+
+def _dontwait_keeps_buffer(s: Subject) -> bool:
+    return _keeps(_last(s, Transfer(op=Op.RECV, msg_flags=socket.MSG_DONTWAIT)), errno.EAGAIN)
+
+
+def _poll_arm_returns_legacy_buffer(s: Subject) -> bool:
+    return _keeps(_last(s, Transfer(op=Op.READ, then=(Then.CANCEL,)), kind=Kind.LEGACY), errno.ECANCELED)
+
+
+def _multishot_in_io_wq(s: Subject) -> bool:
+    if not probe()["capabilities"]["recv_multishot"]:
+        return False
+    call = Transfer(op=Op.RECVMSG_MULTISHOT, issue=Issue.IO_WQ, ready=8, then=(Then.CANCEL,))
+    return _last(s, call).bid is not None
+
+
+def _unix_inq(s: Subject) -> bool:
+    """Set where a byte is left, clear where none is: else it is chance."""
+    some, none = (_last(s, Transfer(op=Op.RECV, ready=ready, length=8)).nonempty for ready in (9, 8))
+    return some and not none
+
+
+TRANSFER_EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
+    "send_select": lambda _: probe()["capabilities"]["send_select"],
+    "read_multishot": lambda _: probe()["capabilities"]["read_multishot"],
+    "recv_multishot": lambda _: probe()["capabilities"]["recv_multishot"],
+    "zero_length_stays": _zero_length_stays,
+    "null_addr_tried": _null_addr_tried,
+    "null_addr_recycled": _null_addr_recycled,
+    "bad_addr_refused": _bad_addr_refused,
+    "bad_addr_is_enobufs": _bad_addr_is_enobufs,
+    "read_error_keeps_ring_buffer": _read_error_keeps_ring_buffer,
+    "dontwait_keeps_buffer": _dontwait_keeps_buffer,
+    "poll_arm_returns_legacy_buffer": _poll_arm_returns_legacy_buffer,
+    "multishot_in_io_wq": _multishot_in_io_wq,
+    "unix_inq": _unix_inq,
+}
