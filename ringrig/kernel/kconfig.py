@@ -70,7 +70,8 @@ class Kconfig:
         self._variables = _VARIABLES[arch]
         self._choices = 0
         self._open: list[_Block] = []
-        self._reach: dict[str, bool] = {}
+        self._in_reach: set[str] = set()
+        self._visited: set[str] = set()
         self._read("Kconfig")
 
     def elsewhere(self, name: str) -> str | None:
@@ -95,32 +96,39 @@ class Kconfig:
 
     def settable(self, expr: Expr, values: Mapping[str, str]) -> bool:
         """Could the expression come true if options were set by hand? What only an architecture selects could not."""
+        found = -1
+        # What a circle of options hides in one round shows in the next, when more of them are known.
+        while len(self._in_reach) > found:
+            found = len(self._in_reach)
+            self._visited.clear()
+            if self._settable(expr, values):
+                return True
+        return False
+
+    def _settable(self, expr: Expr, values: Mapping[str, str]) -> bool:
         match expr:
             case ("not", inner):
                 return not kexpr.value(inner, values) or any(
                     self._by_hand(one) for one in kexpr.symbols(inner)
                 )
             case ("and", left, right):
-                return self.settable(left, values) and self.settable(right, values)
+                return self._settable(left, values) and self._settable(right, values)
             case ("or", left, right):
-                return self.settable(left, values) or self.settable(right, values)
+                return self._settable(left, values) or self._settable(right, values)
             case ("symbol", name):
-                return self.reachable(name, values)
-        # Comparisons and what the compiler answers: not for this module to say.
+                return self._visit(name, values)
         return bool(kexpr.value(expr, values)) or any(self._by_hand(one) for one in kexpr.symbols(expr))
 
-    def reachable(self, name: str, values: Mapping[str, str]) -> bool:
-        """Is the option on, or could it be, by hand, by another that selects it, or by a default?"""
-        if kexpr.value(("symbol", name), values):
-            return True
-        if name not in self._reach:
-            self._reach[name] = False  # a circle adds nothing
-            self._reach[name] = self._reachable(name, values)
-        return self._reach[name]
+    def _visit(self, name: str, values: Mapping[str, str]) -> bool:
+        if name not in self._in_reach and name not in self._visited:
+            self._visited.add(name)
+            if kexpr.value(("symbol", name), values) or self._reachable(name, values):
+                self._in_reach.add(name)
+        return name in self._in_reach
 
     def _reachable(self, name: str, values: Mapping[str, str]) -> bool:
         def all_settable(texts: tuple[str, ...]) -> bool:
-            return all(self.settable(kexpr.parse(text), values) for text in texts)
+            return all(self._settable(kexpr.parse(text), values) for text in texts)
 
         for one in self.definitions.get(name, ()):
             if one.prompt is not None and all_settable(self._conditions(one)):
@@ -128,7 +136,7 @@ class Kconfig:
             if all_settable(one.depends) and any(all_settable((text,)) for text in one.defaults):
                 return True
         return any(
-            self.reachable(selector, values) and all_settable((condition,))
+            self._visit(selector, values) and all_settable((condition,))
             for selector, condition in self.selectors.get(name, ())
         )
 
