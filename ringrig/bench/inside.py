@@ -28,10 +28,10 @@ _READ_LENGTH = 64
 
 def main(arguments: list[str]) -> int:
     folder, rounds, seconds = Path(arguments[0]), int(arguments[1]), float(arguments[2])
-    cpu = pin()
     selects, why = nop_selects_buffers()
     request = Request(c.IORING_OP_NOP) if selects else Request(c.IORING_OP_READ, _dev_null(), _READ_LENGTH)
     layout = known_layout().name
+    cpu = pin()  # not before: a kernel thread that the probe started may spin for a while
     rates, fault = measure(load(folder), request, layout=layout, rounds=rounds, seconds=seconds)
     found = Measured(
         release=platform.release(),
