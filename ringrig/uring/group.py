@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from ringrig.uring import bufring
 from ringrig.uring import consts as c
 from ringrig.uring.bufring import BufRing, Entry
-from ringrig.uring.layout import MERGED, Layout
+from ringrig.uring.layout import MERGED
 from ringrig.uring.libc import munmap
 from ringrig.uring.memory import Arena, pages
 from ringrig.uring.probe import known_layout
@@ -33,7 +33,7 @@ class Pipe:
 class Group:
     """`entries` slots and as many buffers of `size` bytes, in memory of the application's or the kernel's.
 
-    `layout`: the one this kernel was found to have (probe.py) if none is given.
+    The ring has the layout that this kernel was found to have (probe.py).
     """
 
     def __init__(
@@ -46,12 +46,11 @@ class Group:
         size: int = 64,
         flags: int = 0,
         min_left: int = 0,
-        layout: Layout | None = None,
     ) -> None:
         self.ring, self._arena = ring, arena
         self.bgid, self.entries, self.size, self.flags, self.min_left = bgid, entries, size, flags, min_left
         self.data = arena.anon(entries * size)
-        layout = layout or known_layout()
+        layout = known_layout()
         self.memory = BufRing(arena.anon(layout.size(entries)), entries, layout)
         self._zero = -1
 
