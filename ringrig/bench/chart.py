@@ -29,6 +29,9 @@ def show(result: Result, order: Order, *, console: Console) -> None:
         f"{result.label} [{result.where}]: {measured.request}, 32 at a time, a ring of 128",
         style="bold",
     )
+    if measured.fault:
+        _say(console, f"  FAILED: {measured.fault}", style="bold red")
+        return
     _say(console, f"  {measured.why}")
     _say(
         console,
@@ -37,14 +40,13 @@ def show(result: Result, order: Order, *, console: Console) -> None:
     )
     if result.emulated:
         _say(console, "  emulated: the rates mean nothing, and the ratios little", style="yellow")
-    if measured.fault:
-        _say(console, f"  FAILED: {measured.fault}", style="bold red")
-        return
     _say(console, "")
     console.print(table(measured))
     _say(console, "")
     console.print(bars(measured))
     _say(console, f"  {verdict(measured)}")
+    if result.kept:
+        _say(console, f"  figures: {result.kept}")
 
 
 def _say(console: Console, line: str, *, style: str = "") -> None:

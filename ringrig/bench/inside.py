@@ -28,12 +28,24 @@ _READ_LENGTH = 64
 
 def main(arguments: list[str]) -> int:
     folder, rounds, seconds = Path(arguments[0]), int(arguments[1]), float(arguments[2])
+    try:
+        found = _found(folder, rounds, seconds)
+    except Fault as fault:
+        found = Measured(
+            release=platform.release(), request="set-up", why="", layout="", cpu=-1, fault=str(fault)
+        )
+    print(found.to_json())
+    return 0
+
+
+def _found(folder: Path, rounds: int, seconds: float) -> Measured:
+    """Fault: it cannot be told what to measure."""
     selects, why = nop_selects_buffers()
     request = Request(c.IORING_OP_NOP) if selects else Request(c.IORING_OP_READ, _dev_null(), _READ_LENGTH)
     layout = known_layout().name
     cpu = pin()  # not before: a kernel thread that the probe started may spin for a while
     rates, fault = measure(load(folder), request, layout=layout, rounds=rounds, seconds=seconds)
-    found = Measured(
+    return Measured(
         release=platform.release(),
         request="NOP" if selects else "READ of /dev/null",
         why=why,
@@ -42,8 +54,6 @@ def main(arguments: list[str]) -> int:
         rates=rates,
         fault=fault,
     )
-    print(found.to_json())
-    return 0
 
 
 def pin() -> int:

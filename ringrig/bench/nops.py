@@ -51,6 +51,8 @@ class Result:
     label: str
     where: str
     measured: Measured
+    kept: str = ""
+    """The file in the run folder that has all this, if there is a run folder."""
 
     @property
     def emulated(self) -> bool:
@@ -75,6 +77,10 @@ def main(arguments: Sequence[str]) -> int:
     if chosen.rounds < 2 or not 0 < chosen.seconds <= 10:
         raise BadSpec(
             "--rounds takes at least 2, --seconds more than 0 and at most 10.", next_step="rig bench nops -h"
+        )
+    if chosen.plot and (chosen.plot.suffix != ".svg" or not chosen.plot.parent.is_dir()):
+        raise BadSpec(
+            f"The plot cannot become {chosen.plot}.", next_step="name an .svg file in a folder that exists"
         )
     folder = native.build(say=_say)
     results: list[Result] = []

@@ -15,6 +15,7 @@ import pytest
 from ringrig.bench.inside import pin
 from ringrig.bench.nops import Order, Result, inside, parse, prefer
 from ringrig.bench.rows import ROWS
+from ringrig.cache import writing
 from ringrig.errors import GuestLost, RigError
 from ringrig.vm import machine as machines
 from ringrig.vm.link import run
@@ -48,8 +49,9 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
         result = _measure(dispatch.keeper.ready_machine(), order)
     except RigError as error:
         pytest.exit(str(error), returncode=error.exit_code)
-    for place in (Path(order.answer), Path(dispatch.keeper.plan.folder, "nops.json")):
-        place.write_text(result.to_json())
+    with writing("the figures"):
+        for place in (Path(result.kept), Path(order.answer)):
+            place.write_text(result.to_json())
     return True
 
 
@@ -74,7 +76,8 @@ def _measure(machine: Machine, order: Order) -> Result:
         ) from error
     facts = machine.guest.facts if machine.guest is not None else {"guest": "board"}
     where = ", ".join(str(facts[name]) for name in ("guest", "accel") if facts.get(name))
-    return Result(label=machine.plan.label, where=where, measured=measured)
+    kept = Path(machine.plan.folder, "nops.json")
+    return Result(label=machine.plan.label, where=where, measured=measured, kept=str(kept))
 
 
 def packed(native: Path) -> bytes:

@@ -196,3 +196,16 @@ def test_missing_headers_are_named(monkeypatch, tmp_path):
     assert "stdint.h" in caught.value.what
     assert "libc6-dev" in caught.value.next_step
     assert not list(tmp_path.glob("ringrig/bench/*"))
+
+
+def test_a_kernel_that_cannot_be_told_anything_about_is_a_fault(monkeypatch, capsys):
+    """Neither yes nor no to the probe: no figures, no traceback."""
+
+    def neither():
+        raise Fault("NOP says 5")
+
+    monkeypatch.setattr(inside, "nop_selects_buffers", neither)
+
+    assert inside.main(["/nowhere", "2", "0.001"]) == 0
+
+    assert nops.parse(capsys.readouterr().out).fault == "NOP says 5"
