@@ -23,6 +23,7 @@ from ringrig.kernel.spec import Image, Wanted
 from ringrig.vm import accel
 
 KIND = "builds"
+_BASIS = ("base", "um")
 _KEPT = 24
 _OUTS_KEPT = 4
 _RECIPE = "1"
@@ -66,7 +67,7 @@ def image(origin: Origin, wanted: Wanted, *, say: Say) -> Image:
     requested = fragments.merge(parts, arch)
     tree, profile, patched = origin.tree, None, []
     for given in wanted.patches:
-        files = _patches(Path(given))
+        files = patch_files(Path(given))
         say(f"applying {len(files)} patches of {given}" if len(files) > 1 else f"applying {given}")
         for file in files:
             tree = origin.repo.apply(tree, file, to=origin.label)
@@ -76,7 +77,8 @@ def image(origin: Origin, wanted: Wanted, *, say: Say) -> Image:
     place = cache.entry(KIND, job.key, make=lambda folder: _make(job, folder, say=say), say=say)
     cache.prune(KIND, keep=_KEPT)
     facts = json.loads((place / "built.json").read_text())
-    extras = [one.name for one in parts if one.name not in ("base", "um")]
+    basis = tuple(str(option) for one in parts if one.name in _BASIS for option in one.options)
+    extras = [one.name for one in parts if one.name not in _BASIS]
     about = ", ".join([{"um": "uml", "x86": "qemu"}[arch], *extras, *(f"+{name}" for name in patched)])
     return Image(
         spec=origin.spec,
@@ -90,7 +92,8 @@ def image(origin: Origin, wanted: Wanted, *, say: Say) -> Image:
         arch=arch,
         vmlinux=place / "vmlinux",
         profile=profile,
-        lacks=tuple(facts["lacks"]),
+        # What base asks for shows in the cases that are left out; what was asked for by name must be said.
+        lacks=tuple(lack for lack in facts["lacks"] if not lack.startswith(basis)),
     )
 
 
@@ -100,7 +103,8 @@ def _arch(guest: str, *, say: Say) -> str:
     return {"qemu": "x86", "uml": "um"}[guest]
 
 
-def _patches(given: Path) -> list[Path]:
+def patch_files(given: Path) -> list[Path]:
+    """The patches of a file or of a directory, in their order. Raises BadPatch."""
     if given.is_dir():
         found = sorted([*given.glob("*.patch"), *given.glob("*.diff")])
         if not found:

@@ -178,7 +178,8 @@ def _snapshot(origin: Origin, path: Path, is_repository: bool) -> str:
     if is_repository:
         theirs = asks(["rev-parse", "--git-path", "index"], where=path)
         if theirs is not None and (path / theirs).is_file():
-            shutil.copyfile(path / theirs, index)
+            # With its time: by that git knows which files may have changed in the moment it was written.
+            shutil.copy2(path / theirs, index)
         else:
             index.unlink(missing_ok=True)
     try:

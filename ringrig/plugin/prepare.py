@@ -20,6 +20,7 @@ from ringrig.errors import NoSpace, RigError
 from ringrig.guest.markers import MARKERS
 from ringrig.kernel import config as kernel_config
 from ringrig.kernel import resolve
+from ringrig.kernel.build import patch_files
 from ringrig.kernel.spec import Board, Image, Wanted
 from ringrig.plugin.progress import Progress
 from ringrig.vm import board, pack
@@ -105,9 +106,22 @@ def _prepare(config: pytest.Config, progress: Progress) -> Context:
     if isinstance(target, Image) and target.config is not None:
         with cache.writing("the run folder"):
             shutil.copy(target.config, folder / "kernel.config")
+            _keep_inputs(target, wanted, folder)
     if not config.option.xmlpath:
         config.option.xmlpath = str(folder / "junit.xml")
     return Context(plan=plan, folder=folder, notes=tuple(notes))
+
+
+def _keep_inputs(image: Image, wanted: Wanted, folder: Path) -> None:
+    """What a kernel was built from: its facts (source, tree object, compiler) and the patches."""
+    built = image.path.parents[1] / "built.json"
+    if built.is_file():
+        shutil.copy(built, folder / "kernel.json")
+    for number, given in enumerate(map(Path, wanted.patches), start=1):
+        for file in patch_files(given):
+            place = folder / "patches" / f"{number}-{given.name}" / file.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, place)
 
 
 def _tops(config: pytest.Config) -> set[str]:

@@ -161,6 +161,7 @@ _GUIDE = """In this folder:
   junit.xml       the same for CI
   run.json        kernel, build-id, versions, command, verdict
   kernel.config   the kernel's configuration, where the image came with it
+  kernel.json     what a kernel that was built here was built from; patches/ has the patches
   guests/NAME/    a guest's console.log ("ringrig: begin/end N case" around each case), guest.json, agent.log"""
 
 

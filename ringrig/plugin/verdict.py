@@ -11,13 +11,9 @@ import pytest
 
 from ringrig.errors import NothingRan, RigError
 from ringrig.model.profiles import profile_for
+from ringrig.plugin import left_out
 from ringrig.plugin.prepare import Context
 from ringrig.plugin.record import Record, unwritten
-
-_WHAT_NOW = {
-    "own_kernel": "run them on a kernel of their own: --kernel debian:6.12, or any image",
-    "hugetlb": "reserve some: sysctl vm.nr_hugepages=8",
-}
 
 
 class Verdict:
@@ -95,11 +91,12 @@ class Verdict:
         mine["guests"] += news.get("guests", 0)
 
     def _lines(self, record: Record, counts: Counter[str], status: int) -> list[str]:
-        left_out = Counter(
-            record.messages[nodeid].removeprefix("Skipped: ")
-            for nodeid, o in record.outcomes.items()
-            if o == "skipped"
-        )
+        skipped = {
+            nodeid: record.messages[nodeid].removeprefix("Skipped: ")
+            for nodeid, outcome in record.outcomes.items()
+            if outcome == "skipped"
+        }
+        plan = self._context.plan
         bad = counts["failed"] + counts["error"]
         if self._news["fatal"]:
             word = "NO VERDICT"
@@ -108,13 +105,13 @@ class Verdict:
         elif status != 0:
             word = "NO VERDICT"
         else:
-            word = "PARTIAL PASS" if left_out else "PASS"
+            word = "PARTIAL PASS" if skipped or plan.lacks else "PASS"
         parts = [
             f"{counts[name]} {name}"
             for name in ("passed", "failed", "error", "xfailed", "xpassed", "skipped")
             if counts[name]
         ]
-        out = [f"{word}: {self._context.plan.label}: {', '.join(parts) or 'no case ran'}"]
+        out = [f"{word}: {plan.label}: {', '.join(parts) or 'no case ran'}"]
         if self._news["fatal"]:
             out += ["", self._news["fatal"][1]]
         if status == NothingRan.exit_code and not self._news["fatal"]:
@@ -124,9 +121,7 @@ class Verdict:
             out += ["", f"UNCERTAIN: {entry['what']}", f"  one of: {suspects}", *_indent(entry["detail"])]
         known = [n for n, o in record.outcomes.items() if o == "xfailed"]
         out += [f"  {reason}: {n} cases" for reason, n in Counter(record.messages[n] for n in known).items()]
-        if left_out:
-            out.append(f"PARTIAL: {sum(left_out.values())} cases were left out:")
-            out += [f"  {n:4} {why}{_what_now(why)}" for why, n in left_out.most_common()]
+        out += left_out.lines(plan, skipped, [str(word) for word in self._config.invocation_params.args])
         if self._news["blind"]:
             out.append(
                 "not watched on this kernel: "
@@ -151,11 +146,6 @@ class Verdict:
 
     def _shown(self) -> str:
         return os.path.relpath(self._context.folder, Path.cwd())
-
-
-def _what_now(why: str) -> str:
-    found = next((hint for name, hint in _WHAT_NOW.items() if why.startswith(f"needs {name}")), None)
-    return f"\n       → {found}" if found else ""
 
 
 def _indent(text: str) -> list[str]:
