@@ -24,7 +24,10 @@ class Watch:
         self._mark = self._open("marks", "/dev/kmsg", os.O_WRONLY) if marks else None
         self._taint = self._open("taint", "/proc/sys/kernel/tainted", os.O_RDONLY)
         self._vmstat = self._open("pinned pages", "/proc/vmstat", os.O_RDONLY)
-        self._refresh = self._open("pinned pages exactly", "/proc/sys/vm/stat_refresh", os.O_RDONLY)
+        # A kernel for one CPU counts exactly, and has nothing to refresh.
+        exact = "SMP" not in os.uname().version.split()
+        refresh = "/proc/sys/vm/stat_refresh"
+        self._refresh = None if exact else self._open("pinned pages exactly", refresh, os.O_RDONLY)
         self._pinned = self.pins()
         if self._vmstat is not None and self._pinned is None:
             self.blind["pinned pages"] = "no nr_foll_pin_* counters in /proc/vmstat"

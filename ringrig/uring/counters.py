@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,13 +18,20 @@ def pinned_pages() -> int:
 
     Each CPU keeps small differences to itself; reading vm.stat_refresh (root) folds them in (mm/vmstat.c).
     """
-    _REFRESH.read_bytes()
+    if multiprocessor():
+        _REFRESH.read_bytes()
     wanted = {"nr_foll_pin_acquired": 1, "nr_foll_pin_released": -1}
     total = 0
     for line in _VMSTAT.read_text().splitlines():
         name, _, value = line.partition(" ")
         total += wanted.get(name, 0) * int(value)
     return total
+
+
+def multiprocessor() -> bool:
+    """Is the kernel built for several CPUs? One that is not counts exactly, and has no vm.stat_refresh
+    (include/linux/vmstat.h keeps no differences without CONFIG_SMP)."""
+    return "SMP" in os.uname().version.split()
 
 
 def vmapped_rings() -> int:

@@ -17,6 +17,7 @@ from typing import TypedDict
 
 from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
+from ringrig.uring.counters import multiprocessor
 from ringrig.uring.layout import LAYOUTS, MERGED, RFC, Layout
 from ringrig.uring.memory import Arena, Unavailable
 from ringrig.uring.requests import selecting
@@ -269,7 +270,7 @@ def _pin_counters() -> str:
     if "nr_foll_pin_acquired" not in Path("/proc/vmstat").read_text():
         return "no nr_foll_pin_acquired in /proc/vmstat"
     refresh = Path("/proc/sys/vm/stat_refresh")
-    return "" if os.access(refresh, os.R_OK) else f"{refresh} cannot be read"
+    return "" if os.access(refresh, os.R_OK) or not multiprocessor() else f"{refresh} cannot be read"
 
 
 def _vmallocinfo() -> str:
