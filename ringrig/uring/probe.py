@@ -149,14 +149,12 @@ def _findings(ring: Ring, arena: Arena, features: int) -> list[tuple[str, str]]:
 
 def _buffer_rings(ring: Ring, arena: Arena) -> tuple[str, list[tuple[str, str]]]:
     """The layout's name, and (capability, why it is absent or "")"""
-    # Either layout's ring of one entry lies in the first page; the second is for a kernel that pins too much.
-    memory = arena.anon(2 * libc.PAGE_SIZE)
-    names = ("pbuf_ring", "merged_layout", "mmap", "inc", "min_left", "status", "registered_ring_fd")
+    memory = arena.anon(RFC.size(1))
+    names = ("pbuf_ring", "mmap", "inc", "min_left", "status", "registered_ring_fd")
     if why := _absent("REGISTER_PBUF_RING of anonymous pages", bufring.register(ring, addr=memory)):
         return "", [(name, why) for name in names]
     layout = _layout(ring, arena, memory)
-    other = "" if layout is MERGED else f"its buffer rings have the layout {layout.name!r}"
-    found = [("pbuf_ring", ""), ("merged_layout", other)]
+    found = [("pbuf_ring", "")]
     found.append(("status", _absent("REGISTER_PBUF_STATUS", min(0, bufring.head(ring, 0)))))
     found.append(("registered_ring_fd", _registered_ring_fd(ring)))
     attempts = {
