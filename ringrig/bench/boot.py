@@ -20,9 +20,10 @@ _CASES = "suites/register/test_entries.py"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`rig bench boot [--kernel K] [--rounds N]`. RigError: a boot failed."""
+    """`rig bench boot [--kernel K]… [--guest G]… [--rounds N]`. RigError: a boot failed."""
     parser = argparse.ArgumentParser(prog="rig bench boot", description="What a boot and a case cost.")
-    parser.add_argument("--kernel", default="debian", metavar="K")
+    parser.add_argument("--kernel", action="append", metavar="K", help="(default: debian)")
+    parser.add_argument("--guest", action="append", choices=["auto", "qemu", "uml"], help="(default: auto)")
     parser.add_argument("--accel", choices=["auto", "kvm", "tcg"], default="auto")
     parser.add_argument(
         "--rounds",
@@ -35,30 +36,50 @@ def main(arguments: Sequence[str]) -> int:
         "cases", nargs="?", default=_CASES, help=f"the cases whose mean cost is shown (default: {_CASES})"
     )
     chosen = parser.parse_args(arguments)
-    bare, first, means = [], [], []
+    kinds = [(kernel, guest) for kernel in chosen.kernel or ["debian"] for guest in chosen.guest or ["auto"]]
+    runs: dict[tuple[str, str], list[dict[str, Any]]] = {kind: [] for kind in kinds}
     for number in range(1, chosen.rounds + 1):
-        run = _rig(chosen.kernel, chosen.accel, chosen.cases)
-        first.append(run["first"])
-        means.append(run["mean"])
-        bare.append(_virtme(run))
-        if number == 1 and bare[0] < _virtme(run, verbose=True) / 2:
-            raise RigError("vng --exec true ended too early to have booted.", next_step="run it by hand")
-        print(
-            f"round {number}: first verdict {first[-1]:.2f} s, vng --exec true {bare[-1]:.2f} s, "
-            f"further case {1000 * means[-1]:.1f} ms (of {run['cases']})",
-            flush=True,
-        )
-    ratio = statistics.median(first) / statistics.median(bare)
-    print(
-        f"kernel {run['label']}, {run['accel']}, {run['cpus']} CPUs, {run['memory']}, load {os.getloadavg()[0]:.1f}"
-    )
-    print(f"start to first verdict   {statistics.median(first):6.2f} s")
-    print(f"vng --exec true          {statistics.median(bare):6.2f} s   ratio {ratio:.2f}")
-    print(f"mean of a further case   {1000 * statistics.median(means):6.1f} ms")
+        for kind in kinds:
+            run = _rig(*kind, chosen.accel, chosen.cases)
+            if run["guest"] == "qemu":
+                run["bare"] = _virtme(run)
+                if number == 1 and run["bare"] < _virtme(run, verbose=True) / 2:
+                    raise RigError(
+                        "vng --exec true ended too early to have booted.", next_step="run it by hand"
+                    )
+            runs[kind].append(run)
+            print(f"round {number}: {_told(run)}", flush=True)
+    print(f"medians of {chosen.rounds} rounds, load {os.getloadavg()[0]:.1f}")
+    best = [_medians(found) for found in runs.values()]
+    for one in best:
+        print(f"  {_told(one)}")
+    if len(best) > 1:
+        slowest = max(best, key=lambda one: one["mean"])
+        for one in best:
+            ratio = slowest["mean"] / one["mean"]
+            print(f"  {ratio:5.1f} times the cases a second of the slowest: {one['label']}, {one['accel']}")
     return 0
 
 
-def _rig(kernel: str, accel: str, cases: str) -> dict[str, Any]:
+def _told(run: dict[str, Any]) -> str:
+    bare = (
+        f", vng --exec true {run['bare']:.2f} s (ratio {run['first'] / run['bare']:.2f})"
+        if "bare" in run
+        else ""
+    )
+    return (
+        f"{run['label']}, {run['accel']}, {run['cpus']} CPUs, {run['memory']}: first verdict {run['first']:.2f} s after "
+        f"the command, {run['exec']:.2f} s after exec; a further case {1000 * run['mean']:.1f} ms, {run['cases']} cases "
+        f"{run['wall']:.1f} s{bare}"
+    )
+
+
+def _medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    timed = ("first", "exec", "mean", "wall", *(["bare"] if "bare" in runs[0] else []))
+    return {**runs[0], **{name: statistics.median(run[name] for run in runs) for name in timed}}
+
+
+def _rig(kernel: str, guest: str, accel: str, cases: str) -> dict[str, Any]:
     """One run, seen from outside: seconds from start to the first verdict, and the mean of those that follow."""
     began = time.time()
     argv = [
@@ -66,6 +87,8 @@ def _rig(kernel: str, accel: str, cases: str) -> dict[str, Any]:
         "-m",
         "pytest",
         f"--kernel={kernel}",
+        "--guest",
+        guest,
         "--accel",
         accel,
         "-q",
@@ -87,9 +110,16 @@ def _rig(kernel: str, accel: str, cases: str) -> dict[str, Any]:
         raise RigError(
             f"The run gave no verdicts:\n{run.stdout[-2000:]}{run.stderr[-2000:]}", next_step="run it by hand"
         )
-    facts = json.loads(next((_ROOT / folder / "guests").glob("*/guest.json")).read_text())
-    mean = (times[-1] - times[0]) / (len(times) - 1)
-    return {**facts, "first": times[0] - began, "mean": mean, "cases": len(times)}
+    # Written as the guest's process starts.
+    about = next((_ROOT / folder / "guests").glob("*/guest.json"))
+    return {
+        **json.loads(about.read_text()),
+        "first": times[0] - began,
+        "exec": times[0] - about.stat().st_mtime,
+        "mean": (times[-1] - times[0]) / (len(times) - 1),
+        "cases": len(times),
+        "wall": time.time() - began,
+    }
 
 
 def _virtme(facts: dict[str, Any], *, verbose: bool = False) -> float:
