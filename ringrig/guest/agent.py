@@ -67,6 +67,7 @@ class Agent:
         self._items: dict[str, pytest.Item] = {}
         self._files: dict[str, str] = {}
         self._nodes: dict[pytest.Collector | None, list[pytest.Item | pytest.Collector]] = {}
+        self._tops = frozenset(hello["tops"])
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> bool:
@@ -88,6 +89,7 @@ class Agent:
                 "pid": os.getpid(),
             }
         )
+        self._warm_up()
         # A host that hangs up has no more use for this agent: that is its end, not an error.
         with contextlib.suppress(Closed):
             while (message := self._wire.receive()) is not None and message["op"] != "quit":
@@ -97,6 +99,14 @@ class Agent:
                     time.sleep(message["seconds"])
                     self._wire.send({"op": "settled", "log": self._watch.log(), "taint": self._watch.taint()})
         return True
+
+    def _warm_up(self) -> None:
+        """Collect the upper folders, which imports what all cases share, while the host has nothing to ask yet."""
+        for node in self._children(None):
+            if isinstance(node, pytest.Collector):
+                for child in self._children(node):
+                    if isinstance(child, pytest.Directory) and child.path.name in self._tops:
+                        self._children(child)
 
     def _run(self, number: int, nodeid: str) -> None:
         item = self._find(nodeid)
@@ -111,9 +121,9 @@ class Agent:
         began = time.clock_gettime(time.CLOCK_MONOTONIC)
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         python = os.memfd_create("python-stack", os.MFD_CLOEXEC)
-        pid = os.fork()
+        agent, pid = os.getpid(), os.fork()
         if pid == 0:
-            self._case(item, number, write_end, python)
+            self._case(item, number, write_end, python, agent)
         os.close(write_end)
         answer, stacks = self._await(pid, read_end, number, python)
         os.close(python)
@@ -143,15 +153,19 @@ class Agent:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
         self._wire.send(done)
 
-    def _case(self, item: pytest.Item, number: int, write_end: int, python: int) -> None:
+    def _case(self, item: pytest.Item, number: int, write_end: int, python: int, agent: int) -> None:
         """In the child: run the case with its whole set-up and tear-down, write its reports, leave."""
         code, me = 1, os.getpid()
         try:
             os.setsid()
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != agent:  # it died before it could be followed
+                os._exit(code)
             _libc.prctl(_PR_SET_NAME, f"case-{number}".encode())
             os.close(self._wire.read_fd)
             os.close(self._wire.write_fd)
+            if self._lock is not None:  # what a case leaves behind must not keep others from the kernel
+                os.close(self._lock)
             faulthandler.register(_SHOW_PYTHON, file=python)
             config = item.config
             # pytest asks pytest_assertrepr_compare, which the suites have, only inside this hook of its own.
@@ -214,9 +228,7 @@ class Agent:
 
         Directory nodes are kept: pytest ties a conftest's fixtures to the node it first met.
         """
-        if not self._nodes:
-            self._nodes[None] = list(self._session.perform_collect(genitems=False))
-        children: list[pytest.Item | pytest.Collector] = self._nodes[None]
+        children = self._children(None)
         while node := next((n for n in children if n.path == path or n.path in path.parents), None):
             if node.path == path and isinstance(node, pytest.File):
                 items = list(self._session.genitems(node))
@@ -228,11 +240,20 @@ class Agent:
                 self._session.config.hook.pytest_collection_finish(session=self._session)
                 break
             assert isinstance(node, pytest.Collector)
-            if node not in self._nodes:
-                self._nodes[node] = list(collect_one_node(node).result or [])
-            children = self._nodes[node]
+            children = self._children(node)
         gc.collect()
         gc.freeze()  # what a forked child does not write, it need not copy
+
+    def _children(self, node: pytest.Collector | None) -> list[pytest.Item | pytest.Collector]:
+        """What a node collects; None: the root."""
+        if node not in self._nodes:
+            found = (
+                self._session.perform_collect(genitems=False)
+                if node is None
+                else collect_one_node(node).result
+            )
+            self._nodes[node] = list(found or [])
+        return self._nodes[node]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:

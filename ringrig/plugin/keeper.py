@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ringrig.errors import GuestLost, NoBoot, RigError
 from ringrig.guest.wire import Closed, Message
 from ringrig.plugin import blame
+from ringrig.plugin.ahead import Ahead
 from ringrig.plugin.blame import Ran
 from ringrig.plugin.judge import Course, Trouble, judge, logged, of_splat
 from ringrig.vm import machine as machines
@@ -18,6 +19,8 @@ from ringrig.vm.splats import Splat, find_splats
 
 _TURN_SECONDS = 600.0
 """How long others may keep a case waiting for a kernel that is shared (their own hanging cases included)."""
+_AHEAD = 2
+"""Guests that boot while a case runs, where every case gets its own: as many as there are processors on a small machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,7 @@ class Keeper:
         self._taint = 0
         self._ran: list[Ran] = []
         self._broken: RigError | None = None
+        self._ahead = Ahead(self._start, ready=self._make_ready, depth=_AHEAD)
 
     def begin(self) -> None:
         """Start the first guest, so that it boots while pytest collects; a failure is kept for the first
@@ -77,6 +81,8 @@ class Keeper:
         RigError: there is no guest to run it on, nor will there be.
         """
         machine = self.ready_machine()
+        if self._manner.fresh:
+            self._ahead.fill()
         course, ran = self._course(machine, nodeid)
         cases = [*self._ran, ran]
         outcome = Outcome(ran=ran, guest=machine.name, reports=course.done.get("reports"))
@@ -89,7 +95,7 @@ class Keeper:
         self._ran = cases[-4 * blame.MOST_SUSPECTS :]
         kept = self._manner.keep and course.end == "done"
         if (found.spoilt or self._manner.fresh) and not kept:
-            self.end()
+            self._give_up()
         for splat in found.splats:
             self._attribute(splat, cases, outcome)
         return outcome
@@ -105,7 +111,11 @@ class Keeper:
         return outcome
 
     def end(self) -> None:
-        """Give the guest up."""
+        """Give the guest up, and those that are on their way."""
+        self._give_up()
+        self._ahead.end()
+
+    def _give_up(self) -> None:
         if self.machine is not None:
             self.machine.end()
             self.machine = None
@@ -126,27 +136,32 @@ class Keeper:
             if self._broken is not None:
                 break
             try:
+                fresh = self.machine is None or self.machine.link is None
                 if self.machine is None:
-                    self.machine = self._start()
+                    self.machine = self._ahead.take() or self._start()
                 if self.machine.link is None:
-                    facts: dict[str, object] = {
-                        "kernel": self.plan.spec,
-                        "release": self.plan.release,
-                        "profile": self.plan.profile,
-                    }
-                    self.machine.agent(facts=facts, options=self._manner.options)
+                    self._make_ready(self.machine)
+                if fresh:
                     self.ready = self.machine.ready
                     self._taint = self.ready["taint"] or 0
                     self.blind.update(self.ready["blind"])
                 return self.machine
             except RigError as error:
-                self.end()
+                self._give_up()
                 # A first boot that fails is the kernel's doing; a later one may be the machine's, once.
                 if self.boots == 1 or not isinstance(error, GuestLost | NoBoot):
                     self._broken = error
                 failure = error
         self._broken = self._broken or failure
         raise self._broken
+
+    def _make_ready(self, machine: Machine) -> None:
+        facts: dict[str, object] = {
+            "kernel": self.plan.spec,
+            "release": self.plan.release,
+            "profile": self.plan.profile,
+        }
+        machine.agent(facts=facts, options=self._manner.options)
 
     def _course(self, machine: Machine, nodeid: str, *, again: bool = True) -> tuple[Course, Ran]:
         """Have the agent run `nodeid`, and wait for it as long as it may take."""
@@ -236,7 +251,7 @@ class Keeper:
         self._say(
             f"{splat.title[:70]}: whose is it? {len(suspected)} cases are run again, alone, in a fresh guest"
         )
-        self.end()
+        self._give_up()
         for case in reversed(suspected):
             machine = self.ready_machine()
             course, again = self._course(machine, case.nodeid)
@@ -244,9 +259,9 @@ class Keeper:
             if not splats and course.end == "done":
                 splats = self._settle(machine, blame.wait_for(splat, case))
             if splats or course.end != "done":
-                self.end()
+                self._give_up()
             if any(blame.same(splat, one) for one in splats):
                 return case
             self._ran.append(again)
-        self.end()
+        self._give_up()
         return None

@@ -66,11 +66,10 @@ class Plan:
     @property
     def zips(self) -> tuple[str, ...]:
         """What of `pack` the machine's Python takes: compiled code only where it is the interpreter that runs here."""
-        return (
-            ("library.zip", "packages.zip")
-            if self.kind == "image" and self.root is None
-            else ("sources.zip",)
-        )
+        if self.kind != "image" or self.root is not None:
+            return ("sources.zip",)
+        # Over hostfs the interpreter's own library is as near as in memory, and needs no inflating.
+        return ("packages.zip",) if self.guest == "uml" else ("library.zip", "packages.zip")
 
     @property
     def keys(self) -> Path:

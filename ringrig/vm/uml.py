@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -31,10 +32,10 @@ _KERNEL, _STATE = "/ringrig/kernel", "/run/uml"
 # kernels measure and test of themselves at boot (RAID, crypto) takes three times as long as the rest of it.
 _APPEND = (
     "ignore_loglevel", "printk.devkmsg=on", "printk.time=1", "log_buf_len=4M", "sysrq_always_enabled",
-    "initcall_blacklist=raid6_select_algo,calibrate_xor_blocks", "cryptomgr.notests",
+    "initcall_blacklist=raid6_select_algo,raid6_init,calibrate_xor_blocks", "cryptomgr.notests",
 )  # fmt: skip
-_WRAPPER = ("/bin/sh", "-c", 'ulimit -c 0; exec "$@"', "sh")
-"""No core files."""
+_WRAPPER = ("/bin/sh", "-c", 'ulimit -c 0; exec taskset -c "$0" setarch -R "$@"')
+"""No core files. A randomized heap would make the memory larger by the gap before it (linux_main), up to 6.13 or so."""
 _MCONSOLE = struct.Struct("=III512s")
 _MAGIC, _VERSION = 0xCAFEBABE, 2
 
@@ -119,7 +120,7 @@ def start(plan: Plan, *, name: str, folder: Path) -> UmlGuest:
     scratch = Path(plan.scratch, f"uml-{name}")
     scratch.mkdir()
     with theirs, console.open("ab") as log:
-        argv = _box(plan).argv(_command(plan, theirs.fileno()), scratch=scratch)
+        argv = _box(plan).argv(_command(plan, name, theirs.fileno()), scratch=scratch)
         process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
@@ -166,18 +167,28 @@ def _box(plan: Plan) -> Box:
     )
 
 
-def _command(plan: Plan, line: int) -> list[str]:
+def _command(plan: Plan, name: str, line: int) -> list[str]:
     return [
         *_WRAPPER,
+        str(_processor(name)),
         *(["env", f"LD_LIBRARY_PATH={LIBRARIES}"] if plan.libs else []),
         f"{_KERNEL}/linux",
         f"mem={plan.memory}",
         *("root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"),
         *("con=null", "con0=null,fd:1", "ssl=null", f"ssl0=fd:{line}"),
         *(f"uml_dir={_STATE}", "umid=guest"),
+        "lpj=40000000",
+        "seccomp=auto",
+        f"ncpus={plan.cpus}",
         *_APPEND,
         *("init=/bin/sh", "--", "/ringrig/guest/uml.sh"),
     ]
+
+
+def _processor(name: str) -> int:
+    """The host's processor for a guest: neighbouring workers, and guests one after the other, get different ones."""
+    processors = sorted(os.sched_getaffinity(0))
+    return processors[sum(map(int, re.findall(r"\d+", name))) % len(processors)]
 
 
 def _mconsole(path: Path, command: str) -> None:

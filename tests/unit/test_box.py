@@ -78,7 +78,32 @@ def test_secrets_and_the_rest_of_home_are_not_there(tmp_path):
     assert "No such file" in run.stderr
     assert "machine-id" not in run.stdout
     assert set(run.stdout.split(":\n")[0].split()) <= {"/etc/ssh"}
-    assert [line for line in run.stdout.splitlines() if ":*:" in line or ":$" in line] == []
+    lines = run.stdout.splitlines()
+    assert [line for line in lines if ":*:" in line or ":$" in line] == ["root:*:19000:0:99999:7:::"]
+
+
+@needs_bwrap
+def test_a_user_of_its_own_has_no_power_over_the_host(tmp_path):
+    """Also where root starts it: no capability, none to be had in a further namespace, no way to write what is read-only."""
+    script = "grep Cap /proc/self/status; unshare -Ur true; mount -o remount,rw /usr; echo x >/proc/sys/kernel/core_pattern"
+
+    run = boxed(Box(own_user=True), tmp_path, "sh", "-c", script)
+
+    capabilities = [int(line.split()[1], 16) for line in run.stdout.splitlines()]
+    assert len(capabilities) == 5
+    assert not any(capabilities)
+    assert "unshare failed" in run.stderr
+    assert "permission denied" in run.stderr
+    assert "Read-only file system" in run.stderr
+
+
+@needs_bwrap
+def test_kvm_only_for_those_who_need_it(tmp_path):
+    """The box of a User-Mode Linux has none of the host's devices."""
+    plain, with_kvm = (Box(kvm=kvm).argv(["true"], scratch=tmp_path) for kvm in (False, True))
+
+    assert "/dev/kvm" not in plain
+    assert "/dev/kvm" in with_kvm
 
 
 @needs_bwrap
