@@ -47,6 +47,7 @@ class _Course:
         self.replies: list[Reply] = []
         self.filled: list[tuple[int, bytes]] = []
         self.sent = b""
+        self.in_io_wq = call.issue is Issue.IO_WQ
         self.moved = 0
         self.short = False
         self.taken = 0
@@ -113,9 +114,7 @@ class _Course:
     def _at_selection(self) -> bool:
         """A ring's buffer is gone as it is selected where nothing would protect it until the end."""
         call = self.call
-        unlocked = call.issue is Issue.IO_WQ and (
-            not call.op.multishot or "multishot_in_io_wq" in self.traits
-        )
+        unlocked = self.in_io_wq and (not call.op.multishot or "multishot_in_io_wq" in self.traits)
         return self.ring and (unlocked or not call.file.pollable or call.op is Op.SEND)
 
     @property
@@ -207,9 +206,13 @@ class _Course:
 
     def _event(self, event: Then) -> str:
         """Something happens to a request that waits."""
+        call = self.call
         if event is Then.CANCEL:
-            held = self.call.op.reads and not self.call.op.multishot and not self.ring
-            loses = self._at_selection or (held and "poll_arm_returns_legacy_buffer" not in self.traits)
+            read = call.op in {Op.READ, Op.READV}
+            held = read and not self.ring and "poll_arm_returns_legacy_buffer" not in self.traits
+            held = held or (call.op is Op.READV and "waiting_readv_keeps_buffer" in self.traits)
             why = f"{_POLL} io_arm_poll_handler(), {_RW} io_read(): what a waiting request holds"
-            return self._fail(errno.ECANCELED, why, loses=loses)
-        return self._no_buffer() or self._arrives(self.call.more if event is Then.DATA else 0)
+            return self._fail(errno.ECANCELED, why, loses=self._at_selection or held)
+        why = self._no_buffer() or self._arrives(call.more if event is Then.DATA else 0)
+        self.in_io_wq = self.in_io_wq and not call.op.multishot  # woken, it goes on in the submitter's task
+        return why

@@ -244,6 +244,11 @@ TRAITS: dict[str, Trait] = {
             where="io_uring/poll.c io_arm_poll_handler()",
         ),
         Trait(
+            name="waiting_readv_keeps_buffer",
+            says="a READV holds its buffer while it waits for poll, and a ring's is gone at once",
+            where="io_uring/rw.c io_read(): REQ_F_PARTIAL_IO, as only READ is left to poll",
+        ),
+        Trait(
             name="multishot_in_io_wq",
             says="io-wq runs multishot receives itself, and its last, empty attempt takes a buffer of a ring",
             where="io_uring/io_uring.c io_wq_submit_work()",

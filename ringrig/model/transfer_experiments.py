@@ -85,6 +85,10 @@ def _poll_arm_returns_legacy_buffer(s: Subject) -> bool:
     return _keeps(_last(s, Transfer(op=Op.READ, then=(Then.CANCEL,)), kind=Kind.LEGACY), errno.ECANCELED)
 
 
+def _waiting_readv_keeps_buffer(s: Subject) -> bool:
+    return not _keeps(_last(s, Transfer(op=Op.READV, then=(Then.CANCEL,))), errno.ECANCELED)
+
+
 def _multishot_in_io_wq(s: Subject) -> bool:
     if not probe()["capabilities"]["recv_multishot"]:
         return False
@@ -110,6 +114,7 @@ TRANSFER_EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
     "read_error_keeps_ring_buffer": _read_error_keeps_ring_buffer,
     "dontwait_keeps_buffer": _dontwait_keeps_buffer,
     "poll_arm_returns_legacy_buffer": _poll_arm_returns_legacy_buffer,
+    "waiting_readv_keeps_buffer": _waiting_readv_keeps_buffer,
     "multishot_in_io_wq": _multishot_in_io_wq,
     "unix_inq": _unix_inq,
 }
