@@ -14,6 +14,7 @@ _EVERYWHERE = (
     ("DEVTMPFS", False, "/dev"),
     ("TMPFS", False, "the writable parts of the root"),
     ("PROC_FS", False, "the oracles"),
+    ("SYSCTL", False, "the oracles"),
     ("SYSFS", False, "the oracles"),
     ("UNIX", True, "the guest's SSH server"),
     ("BINFMT_ELF", False, "running anything"),

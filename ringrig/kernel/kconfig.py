@@ -76,7 +76,7 @@ class Kconfig:
 
     def elsewhere(self, name: str) -> str | None:
         """The other architecture's file that defines the option, if one does."""
-        for path in sorted(self._source.glob("arch/*/**/Kconfig*")):
+        for path in sorted([*self._source.glob("arch/*/Kconfig*"), *self._source.glob("arch/*/*/Kconfig*")]):
             if name in _DEFINED.findall(path.read_text(errors="replace")):
                 return path.relative_to(self._source).as_posix()
         return None

@@ -4,7 +4,9 @@ import pytest
 
 from ringrig.errors import BadConfig, BadSpec
 from ringrig.kernel import fragments, kexpr
+from ringrig.kernel.config import requirements
 from ringrig.kernel.kconfig import Kconfig
+from ringrig.kernel.spec import Image
 
 NAMES = ["base", "compat32", "debug", "faults", "gcov", "kasan", "kcsan", "kmemleak", "preempt", "um"]
 
@@ -166,6 +168,26 @@ def test_base_comes_first_and_um_where_it_belongs():
     """Whoever names them himself does not get them twice."""
     assert [one.name for one in fragments.gather([], "x86")] == ["base"]
     assert [one.name for one in fragments.gather(["kasan", "base"], "um")] == ["base", "um", "kasan"]
+
+
+@pytest.mark.parametrize("arch", ["x86", "um"])
+def test_base_asks_for_what_a_guest_needs(tmp_path, arch):
+    """What config.py would refuse to boot without."""
+    config = tmp_path / "config"
+    config.write_text(fragments.text(fragments.merge(fragments.gather([], arch), arch)))
+    image = Image(
+        spec="source:6.12",
+        label="",
+        path=config,
+        release="",
+        build_id=None,
+        modules=None,
+        config=config,
+        package=None,
+        arch=arch,
+    )
+
+    assert requirements(image)
 
 
 def test_a_complete_configuration_stands_in_for_base(fragment, tmp_path):
