@@ -145,10 +145,12 @@ class _Course:
                 )
             if "bad_addr_refused" in self.traits:
                 return self._say(-errno.EFAULT, f"{_KBUF} io_ring_buffer_select(): refused as it is selected")
-        if place is Place.NULL and not send and "null_addr_tried" not in self.traits:
-            loses = True if "null_addr_recycled" not in self.traits else self._failure_loses
+        ring_send = self.ring and send  # io_ring_buffers_peek() does not look at the address
+        if place is Place.NULL and not ring_send and "null_addr_tried" not in self.traits:
+            recycles = "null_addr_recycled" in self.traits and not send
+            stays = recycles and (self.ring or self.call.op is not Op.RECVMSG) and not self._failure_loses
             return self._fail(
-                errno.ENOBUFS, "io_buffer_select()'s callers: no address, no buffer", loses=loses
+                errno.ENOBUFS, "io_buffer_select()'s callers: no address, no buffer", loses=not stays
             )
         return ""
 

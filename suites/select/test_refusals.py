@@ -1,0 +1,119 @@
+"""Requests that may not select a buffer, or not so."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from ringrig.model.subject import Subject
+from ringrig.uring import consts as c
+from ringrig.uring.group import Group
+from ringrig.uring.requests import Vector, selecting
+
+# enum io_uring_op up to 6.1's last, without those that select on some kernel: READV, RECVMSG, READ, SEND, RECV;
+# NOP, which does with patches/nop-buffer-select; URING_CMD, which does for ublk.
+REFUSING = {
+    "writev": 2, "fsync": 3, "read_fixed": 4, "write_fixed": 5, "poll_add": 6, "poll_remove": 7,
+    "sync_file_range": 8, "sendmsg": 9, "timeout": 11, "timeout_remove": 12, "accept": 13,
+    "async_cancel": 14, "link_timeout": 15, "connect": 16, "fallocate": 17, "openat": 18, "close": 19,
+    "files_update": 20, "statx": 21, "write": 23, "fadvise": 24, "madvise": 25, "openat2": 28,
+    "epoll_ctl": 29, "splice": 30, "provide_buffers": 31, "remove_buffers": 32, "tee": 33, "shutdown": 34,
+    "renameat": 35, "unlinkat": 36, "mkdirat": 37, "symlinkat": 38, "linkat": 39, "msg_ring": 40,
+    "fsetxattr": 41, "setxattr": 42, "fgetxattr": 43, "getxattr": 44, "socket": 45, "send_zc": 47,
+    "sendmsg_zc": 48,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("opcode", REFUSING.values(), ids=REFUSING)
+def test_an_operation_that_takes_no_buffer_says_so(ring: Subject, group: Group, opcode: int) -> None:
+    """IOSQE_BUFFER_SELECT with an operation that cannot: -EOPNOTSUPP, no flags, and the buffer stays.
+
+    io_init_req(): io_issue_defs[].buffer_select
+    """
+    group.publish(4)
+    selecting(ring.ring, opcode, -1, bgid=group.bgid)
+
+    cqe = ring.ring.complete()[0]
+
+    assert (cqe.res, cqe.flags) == (-errno.EOPNOTSUPP, 0)
+    assert group.read(length=1).bid == 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Malformed:
+    """A request that would receive 4 bytes but for `fields`; `iovecs`: so many, where it takes any."""
+
+    opcode: int
+    error: int
+    iovecs: int | None = None
+    fields: Mapping[str, int] = field(default_factory=dict)
+    on_a_file: bool = False
+
+
+_READV, _RECVMSG, _RECV, _MANY = (
+    c.IORING_OP_READV,
+    c.IORING_OP_RECVMSG,
+    c.IORING_OP_RECV,
+    c.IORING_OP_READ_MULTISHOT,
+)
+_MULTISHOT = {"ioprio": c.IORING_RECV_MULTISHOT}
+PLAIN = {
+    "readv_of_no_iovec": Malformed(opcode=_READV, iovecs=0, error=errno.EINVAL),
+    "readv_of_two_iovecs": Malformed(opcode=_READV, iovecs=2, error=errno.EINVAL),
+    "readv_of_an_unreadable_iovec": Malformed(
+        opcode=_READV, fields={"addr": 1, "len": 1}, error=errno.EFAULT
+    ),
+    "recvmsg_of_two_iovecs": Malformed(opcode=_RECVMSG, iovecs=2, error=errno.EINVAL),
+    "recvmsg_of_an_unreadable_header": Malformed(opcode=_RECVMSG, fields={"addr": 1}, error=errno.EFAULT),
+}
+RECV_MULTISHOT = {
+    "recv_multishot_without_select": Malformed(
+        opcode=_RECV, fields={**_MULTISHOT, "flags": 0}, error=errno.EINVAL
+    ),
+    "recv_multishot_with_waitall": Malformed(
+        opcode=_RECV, fields={**_MULTISHOT, "msg_flags": socket.MSG_WAITALL}, error=errno.EINVAL
+    ),
+}
+READ_MULTISHOT = {
+    "read_multishot_without_select": Malformed(opcode=_MANY, fields={"flags": 0}, error=errno.EINVAL),
+    "read_multishot_with_address": Malformed(opcode=_MANY, fields={"addr": 4096}, error=errno.EINVAL),
+    "read_multishot_with_length": Malformed(opcode=_MANY, fields={"len": 8}, error=errno.EINVAL),
+    "read_multishot_of_a_file": Malformed(opcode=_MANY, on_a_file=True, error=errno.EBADFD),
+}
+CASES = [
+    pytest.param(call, id=name, marks=[pytest.mark.needs(*needs)] if needs else [])
+    for table, needs in (
+        (PLAIN, ()),
+        (RECV_MULTISHOT, ("recv_multishot",)),
+        (READ_MULTISHOT, ("read_multishot",)),
+    )
+    for name, call in table.items()
+]
+
+
+@pytest.mark.parametrize("call", CASES)
+def test_a_malformed_request_takes_no_buffer(ring: Subject, group: Group, call: Malformed) -> None:
+    """A request that its operation's prep (or first look) refuses: the errno, no flags, the buffer stays.
+
+    io_iov_buffer_select_prep(), io_msg_copy_hdr(), io_recvmsg_prep(), io_read_mshot_prep(), io_read_mshot()
+    """
+    group.publish(4)
+    near, far = socket.socketpair()
+    vector = None if call.iovecs is None else Vector(64, count=call.iovecs)
+    with near, far:
+        near.setblocking(False)
+        far.send(b"data")
+        fd = ring.arena.memfd(1) if call.on_a_file else near.fileno()
+        sqe = selecting(ring.ring, call.opcode, fd, bgid=group.bgid, vector=vector)
+        for name, value in call.fields.items():
+            setattr(sqe, name, value)
+
+        cqe = ring.ring.complete()[0]
+
+        assert (cqe.res, cqe.flags) == (-call.error, 0)
+        assert group.read(length=1).bid == 4
+        assert near.recv(8) == b"data"
