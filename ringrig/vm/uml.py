@@ -29,10 +29,12 @@ BOOT_SECONDS = 30.0
 _GUEST_FILES = Path(__file__).parent.parent / "guest"
 _KERNEL, _STATE = "/ringrig/kernel", "/run/uml"
 # All on the console; a panic ends the process by itself (arch/um/kernel/um_arch.c, panic_exit). What distribution
-# kernels measure and test of themselves at boot (RAID, crypto) takes three times as long as the rest of it.
+# kernels measure and test of themselves at boot (RAID, crypto) takes three times as long as the rest of it. Before 6.2
+# the host's randomness is trusted only if told so; without it sshd waits for more for ever.
 _APPEND = (
     "ignore_loglevel", "printk.devkmsg=on", "printk.time=1", "log_buf_len=4M", "sysrq_always_enabled",
     "initcall_blacklist=raid6_select_algo,raid6_init,calibrate_xor_blocks", "cryptomgr.notests",
+    "random.trust_cpu=on",
 )  # fmt: skip
 _WRAPPER = ("/bin/sh", "-c", 'ulimit -c 0; exec taskset -c "$0" setarch -R "$@"')
 """No core files. A randomized heap would make the memory larger by the gap before it (linux_main), up to 6.13 or so."""
