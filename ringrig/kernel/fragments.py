@@ -252,11 +252,14 @@ def _explain(option: Option, kconfig: Kconfig, values: Mapping[str, str]) -> tup
     unmet = kconfig.unmet(option.name, values)
     if unmet:
         said = " and ".join(kexpr.words(one, values) for one in unmet)
-        for one in unmet:
-            if kexpr.asks_compiler(one):
-                return True, f"is not in the result: the compiler or linker lacks it: {said}"
-        if any(not kconfig.settable(one, values) for one in unmet):
+        tools = [one for one in unmet if kconfig.tool_decides(one)]
+        if any(not kconfig.settable(one, values) for one in unmet if one not in tools):
             return False, f"is not to be had here: it depends on {said}"
+        if tools:
+            return (
+                True,
+                f"is not in the result: a tool of this machine (the compiler?) lacks it: it depends on {said}",
+            )
         return True, f"is not in the result: it depends on {said}"
     if not any(one.prompt is not None for one in kconfig.definitions[option.name]):
         by = [name for name, _ in kconfig.selectors[option.name]]

@@ -94,6 +94,13 @@ class Kconfig:
         ]
         return min(lacking, key=len, default=[])
 
+    def tool_decides(self, expr: Expr) -> bool:
+        """Does the answer of a program (compiler, linker, pahole) decide it, here or in an option it mentions?"""
+        asked = (one for name in kexpr.symbols(expr) for one in self.definitions.get(name, ()))
+        return kexpr.asks_tool(expr) or any(
+            one.prompt is None and any("$(" in text for text in one.defaults) for one in asked
+        )
+
     def settable(self, expr: Expr, values: Mapping[str, str]) -> bool:
         """Could the expression come true if options were set by hand? What only an architecture selects could not."""
         found = -1
@@ -194,6 +201,7 @@ class Kconfig:
             if what != "n":
                 block.defaults.append(f"({what}) && ({when})" if when else what)
         elif word == "select":
+            rest = rest.partition(" #")[0].strip()
             conditional = _CONDITION.match(rest)
             block.selects.append((conditional[1], conditional[2]) if conditional else (rest, ""))
 

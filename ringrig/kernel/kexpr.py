@@ -70,9 +70,9 @@ def symbols(expr: Expr) -> Iterator[str]:
                 yield from symbols(part)
 
 
-def asks_compiler(expr: Expr) -> bool:
-    """Does a program's answer (compiler, linker) decide it?"""
-    return expr[0] == "macro" or any(asks_compiler(part) for part in expr[1:] if isinstance(part, tuple))
+def asks_tool(expr: Expr) -> bool:
+    """Does it have a macro, which asks the compiler, the linker or another program?"""
+    return expr[0] == "macro" or any(asks_tool(part) for part in expr[1:] if isinstance(part, tuple))
 
 
 def words(expr: Expr, values: Mapping[str, str]) -> str:

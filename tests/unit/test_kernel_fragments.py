@@ -55,7 +55,13 @@ config PULLED
 	bool "Pulled in"
 config PULLS
 	bool "Pulls"
-	select PULLED
+	select PULLED # for a test
+config PAHOLE_VERSION
+	int
+	default $(shell,pahole)
+config TYPED
+	bool "Typed"
+	depends on PAHOLE_VERSION >= 116
 config CHECKED
 	bool "Checked"
 	depends on $(cc-option,-fchecked)
@@ -286,7 +292,11 @@ def test_of_a_choice_the_later_demand_counts(verify):
 
 def test_what_the_compiler_lacks_is_an_error(verify):
     """A check that was asked for and silently left out would be a false pass."""
-    with pytest.raises(BadConfig, match="the compiler or linker lacks it"):
+    with pytest.raises(
+        BadConfig, match=r"CONFIG_TYPED=y .*lacks it: it depends on PAHOLE_VERSION >= 116 \(PAHOLE"
+    ):
+        verify("CONFIG_TYPED=y\n", RESULT + "CONFIG_PAHOLE_VERSION=0\n")
+    with pytest.raises(BadConfig, match=r"a tool of this machine \(the compiler\?\) lacks it: it depends on"):
         verify("CONFIG_CHECKED=y\n")
 
 
