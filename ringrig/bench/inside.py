@@ -66,8 +66,8 @@ def pin() -> int:
 def nop_selects_buffers() -> tuple[bool, str]:
     """Whether IORING_OP_NOP takes a provided buffer here, and what was seen.
 
-    It did in 5.19 alone (io_uring/nop.c), and does where patches/nop-buffer-select is applied. Fault: neither yes
-    nor no.
+    It did for a while in 2022, for this very benchmark, and does where patches/nop-buffer-select is applied. Fault:
+    neither yes nor no.
     """
     arena = Arena()
     with Ring() as ring:
