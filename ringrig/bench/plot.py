@@ -45,14 +45,14 @@ def svg(results: Sequence[Result]) -> str:
         [(_RFC, "the RFC's cover letter: NOP"), *((_colour(i), _legend(r)) for i, r in enumerate(results))]
     ):
         y = bottom + 40 + _LINE * index
-        out.append(f'<rect x="{_LEFT}" y="{y}" width="12" height="12" fill="{legend[0]}"/>')
-        out.append(_text(_LEFT + 20, y + 11, legend[1]))
+        out.append(f'<rect x="16" y="{y}" width="12" height="12" fill="{legend[0]}"/>')
+        out.append(_text(36, y + 11, legend[1]))
     return "\n".join([*out, "</svg>", ""])
 
 
 def _legend(result: Result) -> str:
     measured = result.measured
-    caution = "; emulated: rates mean nothing, ratios little" if result.emulated else ""
+    caution = " (emulated: rates mean nothing, ratios little)" if result.emulated else ""
     return f"{result.label} [{result.where}]: {measured.request}, {measured.layout} ring{caution}"
 
 
