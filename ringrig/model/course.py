@@ -36,6 +36,19 @@ def expect(call: Transfer, stock: Stock | None, traits: Traits) -> Result:
     return _Course(call, stock, traits).result()
 
 
+def meaningless(call: Transfer, stock: Stock | None, traits: Traits) -> str:
+    """Why there is nothing to expect, or ""."""
+    if (
+        call.op.multishot
+        and stock
+        and stock.buffers
+        and stock.kind is Kind.RING
+        and "zero_length_stays" in traits
+    ):
+        return "a multishot receive selects with length 0, which gets it nothing from this kernel's rings"
+    return ""
+
+
 class _Course:
     """One transfer on its way: the stock shrinks, completions come."""
 
@@ -157,7 +170,7 @@ class _Course:
     def _length(self, buffer: Buffer) -> int:
         """Bytes that may go into it."""
         wanted = self.call.length
-        if wanted == 0 and "zero_length_stays" not in self.traits:
+        if wanted == 0 and not (self.ring and "zero_length_stays" in self.traits):
             return buffer.size
         return min(wanted, buffer.size)
 

@@ -40,7 +40,7 @@ def _zero_length_stays(s: Subject) -> bool:
 
 
 def _null(s: Subject) -> Reply:
-    return _last(s, Transfer(op=Op.READ, ready=8), place=Place.NULL)
+    return _last(s, Transfer(op=Op.READ, ready=8, length=8), place=Place.NULL)
 
 
 _NULL = [Reply(res=-error, bid=bid) for error in (errno.ENOBUFS, errno.EFAULT) for bid in (None, _BID)]
@@ -55,7 +55,7 @@ def _null_addr_recycled(s: Subject) -> bool:
 
 
 def _kernel(s: Subject) -> Reply:
-    return _last(s, Transfer(op=Op.READ, source=Source.ZERO), place=Place.KERNEL)
+    return _last(s, Transfer(op=Op.READ, source=Source.ZERO, length=8), place=Place.KERNEL)
 
 
 _KERNEL = [Reply(res=-errno.EFAULT, bid=_BID), Reply(res=-errno.EFAULT), Reply(res=-errno.ENOBUFS)]
@@ -74,11 +74,11 @@ def _keeps(reply: Reply, error: int) -> bool:
 
 
 def _read_error_keeps_ring_buffer(s: Subject) -> bool:
-    return _keeps(_last(s, Transfer(op=Op.READ, source=Source.WRITE_END)), errno.EBADF)
+    return _keeps(_last(s, Transfer(op=Op.READ, source=Source.WRITE_END, length=8)), errno.EBADF)
 
 
 def _dontwait_keeps_buffer(s: Subject) -> bool:
-    return _keeps(_last(s, Transfer(op=Op.RECV, msg_flags=socket.MSG_DONTWAIT)), errno.EAGAIN)
+    return _keeps(_last(s, Transfer(op=Op.RECV, length=8, msg_flags=socket.MSG_DONTWAIT)), errno.EAGAIN)
 
 
 def _poll_arm_returns_legacy_buffer(s: Subject) -> bool:
@@ -86,7 +86,7 @@ def _poll_arm_returns_legacy_buffer(s: Subject) -> bool:
 
 
 def _waiting_readv_keeps_buffer(s: Subject) -> bool:
-    return not _keeps(_last(s, Transfer(op=Op.READV, then=(Then.CANCEL,))), errno.ECANCELED)
+    return not _keeps(_last(s, Transfer(op=Op.READV, length=8, then=(Then.CANCEL,))), errno.ECANCELED)
 
 
 def _multishot_in_io_wq(s: Subject) -> bool:

@@ -16,7 +16,8 @@ from pathlib import Path
 _HELD_BY = re.compile(r"\d+ locks? held by (.*)/(\d+):")
 _LOCK = re.compile(r"#\d+: (\S+) \((.+?)\)\{[^}]*\}-\{[^}]*\}, at: (\S+)")
 _FRAME = re.compile(r"\[<[0-9a-f]*>\] (\S+)")
-_LOCKING = re.compile(r"(__)?(mutex|rt_mutex|down|rwsem|schedule|wait_on|preempt)")
+_LOCKING = re.compile(r"_*(switch_to|schedule|mutex|rt_mutex|rwsem|down_)")
+_IDLE = re.compile(r"io_wqe?_worker\b")
 _LOCKDEP = Path("/proc/lockdep_stats")
 _SYSRQ = Path("/proc/sysrq-trigger")
 
@@ -119,13 +120,19 @@ def diagnosis(pid: int, *, own_kernel: bool) -> str:
     """
     seen = threads(pid)
     stuck = [thread for thread in seen if thread.uninterruptible]
+    if not stuck:
+        return f"no thread is stuck in the kernel: what the case waits for does not come\n{portrait(pid)}"
     lines = [
-        f"hangs in the kernel: {thread.name}/{thread.tid}, uninterruptible, wants "
-        f"{'a mutex' if any('mutex' in frame for frame in thread.frames) else 'to go on'} in {thread.place}"
+        f"{thread.name}/{thread.tid} hangs in the kernel, uninterruptible: waits "
+        f"{'for a mutex' if any('mutex' in frame for frame in thread.frames) else ''} in {thread.place}"
         for thread in stuck
-    ] or ["no thread is stuck in the kernel: what the case waits for does not come"]
-    if stuck:
-        lines += _holders(seen, own_kernel=own_kernel)
+    ]
+    lines += [
+        f"{thread.name}/{thread.tid} is an idle io-wq worker: it will not let go of anything"
+        for thread in seen
+        if thread.name.startswith("iou-wrk") and _IDLE.match(thread.place)
+    ]
+    lines += _holders(seen, own_kernel=own_kernel)
     return "\n".join([*lines, portrait(pid)])
 
 

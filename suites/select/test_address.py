@@ -25,11 +25,11 @@ PLACES = [
     if (kind, place) != (Kind.LEGACY, Place.KERNEL)
 ]
 CALLS = {
-    "read": Transfer(op=Op.READ, ready=40),
-    "readv": Transfer(op=Op.READV, ready=40),
+    "read": Transfer(op=Op.READ, length=64, ready=40),
+    "readv": Transfer(op=Op.READV, length=64, ready=40),
     "read_of_a_device": Transfer(op=Op.READ, source=Source.ZERO, length=24),
-    "recv": Transfer(op=Op.RECV, ready=40),
-    "recvmsg": Transfer(op=Op.RECVMSG, ready=40),
+    "recv": Transfer(op=Op.RECV, length=64, ready=40),
+    "recvmsg": Transfer(op=Op.RECVMSG, length=64, ready=40),
     "send": Transfer(op=Op.SEND),
 }
 OPS = [
