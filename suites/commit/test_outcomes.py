@@ -71,7 +71,9 @@ TABLES = [
 ]
 CASES = [
     pytest.param(
-        replace(call, op=op), id=f"{op.value}-{name}", marks=[pytest.mark.needs(*needs)] if needs else []
+        replace(call, op=op, length=0 if op.multishot else call.length or 64),
+        id=f"{op.value}-{name}",
+        marks=[pytest.mark.needs(*needs)] if needs else [],
     )
     for ops, table, needs in TABLES
     for op, (name, call) in product(ops, table.items())
