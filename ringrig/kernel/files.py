@@ -15,7 +15,7 @@ from pathlib import Path
 from ringrig import cache
 from ringrig.cache import Say
 from ringrig.errors import KernelUnavailable, NotAKernel
-from ringrig.kernel import bootimage
+from ringrig.kernel import bootimage, uml
 from ringrig.kernel.buildid import build_id, digest, of_vmlinux
 from ringrig.kernel.modules import index
 from ringrig.kernel.spec import Image
@@ -34,6 +34,9 @@ def resolve(spec: str, *, say: Say) -> Image:
     path = Path(spec).expanduser().absolute()
     if not path.exists():
         raise KernelUnavailable(f"There is no {path}.", next_step="check the path")
+    executable = path / "linux" if path.is_dir() and not (path / _IN_TREE).is_file() else path
+    if executable.is_file() and os.access(executable, os.R_OK) and uml.is_executable(executable):
+        return uml.from_file(spec, executable, say=say)
     if path.is_dir():
         return _tree(spec, path, say=say)
     tree = path.parents[len(_IN_TREE.parts) - 1] if path.parts[-4:] == _IN_TREE.parts else None

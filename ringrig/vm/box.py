@@ -56,8 +56,10 @@ class Box:
             out += ["--unshare-user", "--disable-userns", "--uid", "0", "--gid", "0", "--cap-drop", "ALL"]
         out += [*_invented_etc(scratch), *_host_parts()]
         # Of the host's devices only KVM: a wild guest kernel could ask the 9p server to open any that is in sight.
-        out += ["--dev", "/dev", *(["--dev-bind-try", "/dev/kvm", "/dev/kvm"] if self.kvm else [])]
-        out += ["--proc", "/proc"]
+        # Root without a capability still owns /dev/null and what is in /proc/sys: neither is there to be changed.
+        out += ["--tmpfs", "/dev", "--dir", "/dev/shm"] if self.own_user else ["--dev", "/dev"]
+        out += ["--dev-bind-try", "/dev/kvm", "/dev/kvm"] if self.kvm else []
+        out += ["--proc", "/proc", *(["--remount-ro", "/proc"] if self.own_user else [])]
         for place in ("/tmp", "/run", "/root", "/var"):
             out += ["--tmpfs", place]
         for flag, mounts in (("--ro-bind", self.readable), ("--bind", self.writable)):

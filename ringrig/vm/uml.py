@@ -113,6 +113,8 @@ class UmlGuest:
             self.process.kill()
             self.process.wait()
             self.channel.close()
+            assert self.process.stdin is not None
+            self.process.stdin.close()
 
 
 def start(plan: Plan, *, name: str, folder: Path) -> UmlGuest:
@@ -125,7 +127,7 @@ def start(plan: Plan, *, name: str, folder: Path) -> UmlGuest:
         argv = _box(plan).argv(_command(plan, name, theirs.fileno()), scratch=scratch)
         process = subprocess.Popen(
             argv,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # and not the host's /dev/null, whose mode its owner could change
             stdout=log,
             stderr=log,
             pass_fds=[theirs.fileno()],
@@ -177,7 +179,7 @@ def _command(plan: Plan, name: str, line: int) -> list[str]:
         f"{_KERNEL}/linux",
         f"mem={plan.memory}",
         *("root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"),
-        *("con=null", "con0=null,fd:1", "ssl=null", f"ssl0=fd:{line}"),
+        *("con=null", "con0=fd:0,fd:1", "ssl=null", f"ssl0=fd:{line}"),
         *(f"uml_dir={_STATE}", "umid=guest"),
         "lpj=40000000",
         "seccomp=auto",
