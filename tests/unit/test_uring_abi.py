@@ -240,3 +240,38 @@ def test_layout_is_the_one_in_which_a_buffer_is_found(
         with pytest.raises(probe.ProbeFailed, match=r"no published buffer.*rfc: "):
             probe._layout(kernel, arena, kernel.memory)  # type: ignore[arg-type]
     arena.close()
+
+
+class _Answers:
+    """A ring whose register() says one prepared thing after the other."""
+
+    def __init__(self, *answers: int) -> None:
+        self._answers = iter(answers)
+
+    def register(self, *_: object) -> int:
+        return next(self._answers)
+
+
+ATTEMPTS = {
+    "known": ((0, 0), ""),
+    "unknown": ((-errno.EINVAL,), "says -EINVAL"),
+    "no_flags_so_an_address_is_wanted": ((-errno.EFAULT,), "wants an address"),
+    "no_flags_but_a_wide_bgid": ((0, -errno.ENOENT), "another id"),
+}
+CONTRADICTIONS = {"registering": (-errno.ENOMEM,), "unregistering": (0, -errno.EINVAL)}
+
+
+@pytest.mark.parametrize("answers, why", ATTEMPTS.values(), ids=ATTEMPTS)
+def test_a_flag_is_known_only_if_its_ring_is_there(answers: tuple[int, ...], why: str) -> None:
+    """The RFC takes flags for half of a bgid, or for nothing: absent, though the call may say 0."""
+    found = probe._attempt(_Answers(*answers), "REGISTER", structs.io_uring_buf_reg())  # type: ignore[arg-type]
+
+    assert why in found
+    assert bool(found) == bool(why)
+
+
+@pytest.mark.parametrize("answers", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_a_flag_that_is_neither_known_nor_unknown(answers: tuple[int, ...]) -> None:
+    """ProbeFailed."""
+    with pytest.raises(probe.ProbeFailed, match="cannot fail"):
+        probe._attempt(_Answers(*answers), "REGISTER", structs.io_uring_buf_reg())  # type: ignore[arg-type]
