@@ -143,6 +143,12 @@ class _Course:
             return False
         return not (self.ring and "read_error_keeps_ring_buffer" in self.traits)
 
+    @property
+    def _tried_early(self) -> bool:
+        """The address has been looked at, and the buffer given back, before io-wq gets the request."""
+        early = "async_readv_selects_early" in self.traits
+        return early and self.call.op is Op.READV and self.call.issue is Issue.IO_WQ
+
     def _no_buffer(self) -> str:
         """-ENOBUFS and its kin, or "" with a buffer to go on with."""
         send = self.call.op is Op.SEND
@@ -161,7 +167,12 @@ class _Course:
         ring_send = self.ring and send  # io_ring_buffers_peek() does not look at the address
         if place is Place.NULL and not ring_send and "null_addr_tried" not in self.traits:
             recycles = "null_addr_recycled" in self.traits and not send
-            stays = recycles and (self.ring or self.call.op is not Op.RECVMSG) and not self._failure_loses
+            stays = (
+                self._tried_early
+                or recycles
+                and (self.ring or self.call.op is not Op.RECVMSG)
+                and not self._failure_loses
+            )
             return self._fail(
                 errno.ENOBUFS, "io_buffer_select()'s callers: no address, no buffer", loses=not stays
             )
@@ -195,7 +206,8 @@ class _Course:
             return self._fail(errno.EFAULT, f"{_NET} io_recvmsg_prep_multishot(): no room for the header")
         count = room if call.file is Source.ZERO else min(ready, room)
         if count and buffer.place is not Place.GOOD:
-            return self._fail(errno.EFAULT, "the copy to the buffer fails")
+            loses = self._failure_loses and not (buffer.place is Place.KERNEL and self._tried_early)
+            return self._fail(errno.EFAULT, "access_ok(), or the copy to the buffer, fails", loses=loses)
         if (
             count == 0
             and not header

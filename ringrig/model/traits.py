@@ -249,6 +249,11 @@ TRAITS: dict[str, Trait] = {
             where="io_uring/rw.c io_read(): REQ_F_PARTIAL_IO, as only READ is left to poll",
         ),
         Trait(
+            name="async_readv_selects_early",
+            says="an IOSQE_ASYNC READV tries a selection as it is submitted, and gives the buffer back",
+            where="io_uring/rw.c io_readv_prep_async(), io_uring/io_uring.c io_req_prep_async()",
+        ),
+        Trait(
             name="multishot_in_io_wq",
             says="io-wq runs multishot receives itself, and its last, empty attempt takes a buffer of a ring",
             where="io_uring/io_uring.c io_wq_submit_work()",

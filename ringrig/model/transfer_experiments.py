@@ -89,6 +89,11 @@ def _waiting_readv_keeps_buffer(s: Subject) -> bool:
     return not _keeps(_last(s, Transfer(op=Op.READV, length=8, then=(Then.CANCEL,))), errno.ECANCELED)
 
 
+def _async_readv_selects_early(s: Subject) -> bool:
+    got = _last(s, Transfer(op=Op.READV, issue=Issue.IO_WQ, length=8, ready=8), place=Place.KERNEL)
+    return _among(got, yes=Reply(res=-errno.EFAULT), no=_KERNEL)
+
+
 def _multishot_in_io_wq(s: Subject) -> bool:
     if not probe()["capabilities"]["recv_multishot"]:
         return False
@@ -115,6 +120,7 @@ TRANSFER_EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
     "dontwait_keeps_buffer": _dontwait_keeps_buffer,
     "poll_arm_returns_legacy_buffer": _poll_arm_returns_legacy_buffer,
     "waiting_readv_keeps_buffer": _waiting_readv_keeps_buffer,
+    "async_readv_selects_early": _async_readv_selects_early,
     "multishot_in_io_wq": _multishot_in_io_wq,
     "unix_inq": _unix_inq,
 }
