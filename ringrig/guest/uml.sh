@@ -8,6 +8,8 @@ mkdir -p /dev/pts /dev/shm /var/tmp
 mount -t devpts none /dev/pts
 mount -t tmpfs -o mode=1777 none /dev/shm
 {
+    # A file system that can do what memory cannot, where mke2fs was at hand and the kernel knows ext4.
+    [ -b /dev/ubda ] && mount -t ext4 -o noinit_itable /dev/ubda /var/tmp
     cp /ringrig/pack/*.zip /run/ringrig/
     tar -xf /ringrig/suite.tar -C /run/ringrig/suite
     : > /run/ringrig/packed

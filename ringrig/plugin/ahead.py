@@ -24,6 +24,7 @@ class Ahead:
     def __init__(self, start: Callable[[], Machine], *, ready: Callable[[Machine], None], depth: int) -> None:
         self._start, self._ready, self._depth = start, ready, depth
         self._coming: deque[_Coming] = deque()
+        self._over = False
 
     def fill(self) -> None:
         """Start what is missing. Called from a thread that lives on: bubblewrap dies with the one that started it."""
@@ -39,6 +40,9 @@ class Ahead:
             self._ready(machine)
         except RigError as error:
             errors.append(error)
+        except OSError:
+            if not self._over:  # its descriptors were closed while it waited
+                raise
 
     def take(self) -> Machine | None:
         """The one that was started first, ready; None: none was started. RigError: why it did not come."""
@@ -52,7 +56,8 @@ class Ahead:
         return coming.machine
 
     def end(self) -> None:
-        """Give up those that nobody took."""
+        """Give up those that nobody took; no more will come."""
+        self._over = True
         while self._coming:
             coming = self._coming.popleft()
             coming.machine.end()

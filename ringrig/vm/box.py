@@ -65,6 +65,7 @@ class Box:
         for flag, mounts in (("--ro-bind", self.readable), ("--bind", self.writable)):
             for place, path in mounts.items():
                 out += [flag, str(path), place]
+        out += ["--remount-ro", "/"] if self.own_user else []
         out += ["--setenv", "HOME", "/root", "--setenv", "TMPDIR", "/tmp", "--unsetenv", "XDG_CACHE_HOME"]
         return [*out, "--chdir", "/", "--", *command]
 

@@ -27,7 +27,7 @@ from ringrig.vm.plan import Plan
 BOOT_SECONDS = 30.0
 """Limit from start to the SSH server's first byte."""
 _GUEST_FILES = Path(__file__).parent.parent / "guest"
-_KERNEL, _STATE = "/ringrig/kernel", "/run/uml"
+_KERNEL, _STATE, _DISK = "/ringrig/kernel", "/run/uml", "/tmp/disk"
 # All on the console; a panic ends the process by itself (arch/um/kernel/um_arch.c, panic_exit). What distribution
 # kernels measure and test of themselves at boot (RAID, crypto) takes three times as long as the rest of it. Before 6.2
 # the host's randomness is trusted only if told so; without it sshd waits for more for ever.
@@ -36,8 +36,12 @@ _APPEND = (
     "initcall_blacklist=raid6_select_algo,raid6_init,calibrate_xor_blocks", "cryptomgr.notests",
     "random.trust_cpu=on",
 )  # fmt: skip
-_WRAPPER = ("/bin/sh", "-c", 'ulimit -c 0; exec taskset -c "$0" setarch -R "$@"')
-"""No core files. A randomized heap would make the memory larger by the gap before it (linux_main), up to 6.13 or so."""
+# No core files. A randomized heap would make the memory larger by the gap before it (linux_main), up to 6.13 or so.
+_WRAPPER = f"""
+ulimit -c 0
+mke2fs -q -t ext4 -O ^has_journal {_DISK} 64M >/tmp/mke2fs.log 2>&1
+exec taskset -c "$0" setarch -R "$@"
+"""
 _MCONSOLE = struct.Struct("=III512s")
 _MAGIC, _VERSION = 0xCAFEBABE, 2
 
@@ -173,14 +177,14 @@ def _box(plan: Plan) -> Box:
 
 def _command(plan: Plan, name: str, line: int) -> list[str]:
     return [
-        *_WRAPPER,
+        *("/bin/sh", "-c", _WRAPPER),
         str(_processor(name)),
         *(["env", f"LD_LIBRARY_PATH={LIBRARIES}"] if plan.libs else []),
         f"{_KERNEL}/linux",
         f"mem={plan.memory}",
         *("root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"),
         *("con=null", "con0=fd:0,fd:1", "ssl=null", f"ssl0=fd:{line}"),
-        *(f"uml_dir={_STATE}", "umid=guest"),
+        *(f"ubd0={_DISK}", f"uml_dir={_STATE}", "umid=guest"),
         "lpj=40000000",
         "seccomp=auto",
         f"ncpus={plan.cpus}",
