@@ -22,7 +22,7 @@ usage: rig COMMAND …
   rig image [list | build NAME]               what a guest's root can be
   rig shell [--kernel K]                      a shell in a guest
   rig gdb                                     attach to a guest that was kept
-  rig bench boot                              what a boot and a case cost
+  rig bench boot | build | nops               what a guest, a build, a provided buffer costs
 
 kernels: host · debian[:X.Y] · debian-uml[:X.Y] · source[:X.Y] · tree:PATH[@REV] · a bzImage or vmlinuz ·
          a built kernel tree · ssh:[USER@]HOST[:PORT]

@@ -32,7 +32,7 @@ def test_help_names_every_command(arguments, capsys):
 def test_an_unknown_command_is_a_bad_spec(capsys):
     """With the commands there are."""
     assert cli.main(["rnu"]) == BadSpec.exit_code
-    assert "run, test, doctor" in capsys.readouterr().err
+    assert "run, build, test, doctor" in capsys.readouterr().err
 
 
 def test_an_error_of_the_rig_is_a_message_and_its_code(monkeypatch, capsys):
