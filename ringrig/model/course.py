@@ -167,11 +167,8 @@ class _Course:
         ring_send = self.ring and send  # io_ring_buffers_peek() does not look at the address
         if place is Place.NULL and not ring_send and "null_addr_tried" not in self.traits:
             recycles = "null_addr_recycled" in self.traits and not send
-            stays = (
-                self._tried_early
-                or recycles
-                and (self.ring or self.call.op is not Op.RECVMSG)
-                and not self._failure_loses
+            stays = self._tried_early or (
+                recycles and (self.ring or self.call.op is not Op.RECVMSG) and not self._failure_loses
             )
             return self._fail(
                 errno.ENOBUFS, "io_buffer_select()'s callers: no address, no buffer", loses=not stays

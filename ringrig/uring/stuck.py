@@ -143,20 +143,32 @@ def _holders(seen: list[Thread], *, own_kernel: bool) -> list[str]:
         ]
     if not own_kernel:
         return ["who holds it: lockdep knows, but a shared kernel's log is not filled for it (sysrq d)"]
-    names = {thread.tid: thread for thread in seen}
     try:
-        held = parse_held(ask_locks())
+        table = parse_held(ask_locks())
     except OSError as error:
         return [f"who holds it: sysrq d failed: {error}"]
+    return name_holders(seen, table)
+
+
+def name_holders(seen: list[Thread], table: list[Held]) -> list[str]:
+    """What `table` says of the locks that stuck threads of `seen` wait for."""
+    threads_by_id = {thread.tid: thread for thread in seen}
+
+    def waits(one: Held) -> bool:
+        thread = threads_by_id.get(one.tid)
+        return thread is not None and thread.uninterruptible and thread.place == one.place
+
+    wanted = {one.address for one in table if waits(one)}
     lines = []
-    for one in held:
-        thread = names.get(one.tid)
-        waits = thread is not None and thread.uninterruptible and thread.place == one.place
-        word = "waits for" if waits else "holds"
-        now = f"; it is now in {thread.place} ({thread.state})" if thread and not waits else ""
-        if thread is not None:
-            lines.append(f"{one.task}/{one.tid} {word} {one.lock} ({one.address}), at {one.place}{now}")
-    return lines or ["who holds it: no living task of the case, says lockdep"]
+    for one in table:
+        if one.address not in wanted:
+            continue
+        said = f"{one.task}/{one.tid} {'waits for' if waits(one) else 'holds'} {one.lock}, at {one.place}"
+        if not waits(one) and one.tid in threads_by_id:
+            thread = threads_by_id[one.tid]
+            said += f"; it is now in {thread.place}, state {thread.state}"
+        lines.append(said)
+    return lines or ["who holds it: no living task, says lockdep"]
 
 
 def ask_locks() -> str:
