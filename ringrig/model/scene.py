@@ -128,6 +128,21 @@ class Scene:
         sent = (far.read(1 << 16) or b"") if call.op is Op.SEND and not far.closed and far.readable() else b""
         return replies, sent
 
+    def side_by_side(self, call: Transfer, *, count: int) -> list[Reply]:
+        """`count` such transfers at once, each with a file of its own; if they wait, all do before data comes."""
+        files = [self._file(call) for _ in range(count)]
+        for near, far in files:
+            self._near, self._fed = near, 0
+            self._supply(call, far)
+            self._queue(call, near)
+        assert self.ring.submit() == count
+        if call.then:
+            waiting = self._waiting_line(call)
+            assert settled(lambda: self._fdinfo().count(waiting), count) == count
+            for _, far in files:
+                self._feed(far, call.more)
+        return self._replies(self.ring.complete(count))
+
     def _file(self, call: Transfer) -> tuple[int, FileIO]:
         """The request's descriptor, and its other end (of a file the file itself)."""
         source = call.file
@@ -218,17 +233,22 @@ class Scene:
 
         The ring's fdinfo tells (io_uring_show_fdinfo()); an io-wq worker may still be on the way there.
         """
-        waiting = f"  op={_OPCODES[call.op]}, task_works=0\n"
-        fdinfo = Path(f"/proc/self/fdinfo/{self.ring.fd}")
+        waiting = self._waiting_line(call)
         found: list[Reply] = []
 
         def armed() -> int:
-            yes = waiting in fdinfo.read_text() and not self._unread()
+            yes = waiting in self._fdinfo() and not self._unread()
             found.extend(self._replies(self.ring.cqes()))
             return yes or ended(found)
 
         assert settled(armed, 1), f"{call} does not wait; completions: {found}"
         return tuple(found)
+
+    def _waiting_line(self, call: Transfer) -> str:
+        return f"  op={_OPCODES[call.op]}, task_works=0\n"
+
+    def _fdinfo(self) -> str:
+        return Path(f"/proc/self/fdinfo/{self.ring.fd}").read_text()
 
     def _unread(self) -> int:
         count = ctypes.c_int()
