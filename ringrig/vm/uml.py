@@ -77,8 +77,9 @@ class UmlGuest:
         return not self._ended and self.process.poll() is None
 
     def dump(self) -> None:
-        """Stacks of blocked tasks by sysrq through UML's management console, then a panic by a signal that only a fault
-        brings otherwise: with interrupts off it hears nothing else (arch/um/kernel/trap.c, relay_signal).
+        """Stacks of blocked tasks by sysrq through UML's management console; then the kernel faults, as far as it can tell,
+        and panics with the registers and the stack of where it was, which it does with interrupts off, too
+        (arch/um/kernel/trap.c, segv; relay_signal, which shows less, where the kernel got over that).
         """
         pid = self._kernel()
         if pid is None:
@@ -86,9 +87,10 @@ class UmlGuest:
         with suppress(OSError):
             _mconsole(Path(f"/proc/{pid}/root{_STATE}/guest/mconsole"), "sysrq w")
         self._settle()
-        with suppress(OSError):
-            os.kill(pid, signal.SIGFPE)
-        self._settle()
+        for last in (signal.SIGSEGV, signal.SIGFPE):
+            with suppress(OSError):
+                os.kill(pid, last)
+            self._settle()
 
     def _kernel(self) -> int | None:
         """The host's process id of the kernel: bubblewrap's child's only child."""

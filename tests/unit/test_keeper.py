@@ -395,3 +395,15 @@ def test_a_start_that_fails_is_kept_for_the_first_case(keeper, monkeypatch):
 
     with pytest.raises(NoBoot):
         keeper.run("a")
+
+
+def test_with_a_guest_for_every_case_the_next_ones_are_on_their_way(world):
+    """They boot while a case runs; those that no case needed are ended with the rest."""
+    keeper = make(fresh=True)
+
+    outcomes = [keeper.run(case) for case in "abc"]
+    keeper.end()
+
+    assert [outcome.guest for outcome in outcomes] == ["gw0-1", "gw0-2", "gw0-3"]
+    assert len(world.machines) == 5
+    assert len(world.ended()) == 5
