@@ -184,13 +184,15 @@ def _attempt(ring: Ring, call: str, reg: io_uring_buf_reg) -> str:
 def _layout(ring: Ring, arena: Arena, memory: int) -> Layout:
     """The layout in which a read takes the one buffer that is published: group 0, one entry, at `memory`.
 
-    The RFC's goes first: its header leaves the merged tail 0, so that a merged kernel finds the ring empty.
+    What the RFC's kernel takes for an entry when the merged layout is tried is all zero: a read of nothing.
     """
     buffer = arena.anon(libc.PAGE_SIZE)
     zero = arena.own(os.open("/dev/zero", os.O_RDONLY | os.O_CLOEXEC))
     seen = []
-    for bid, layout in enumerate((RFC, MERGED), 5):
-        ctypes.memset(memory, 0, layout.size(1))
+    for bid, layout in enumerate((MERGED, RFC), 5):
+        _must("UNREGISTER_PBUF_RING", bufring.unregister(ring, 0))
+        ctypes.memset(memory, 0, RFC.size(1))
+        _must("REGISTER_PBUF_RING", bufring.register(ring, addr=memory))
         bufring.BufRing(memory, 1, layout).publish(buffer, 1, bid)
         sqe = ring.sqe()
         sqe.opcode, sqe.fd, sqe.len, sqe.flags = c.IORING_OP_READ, zero, 1, c.IOSQE_BUFFER_SELECT
@@ -198,8 +200,6 @@ def _layout(ring: Ring, arena: Arena, memory: int) -> Layout:
         if (cqe.res, cqe.bid) == (1, bid):
             return layout
         seen.append(f"{layout.name}: {bufring.explain(cqe.res)}, buffer {cqe.bid}")
-        if cqe.res != -errno.ENOBUFS:
-            break
     raise ProbeFailed(f"a read finds no published buffer in any layout ({'; '.join(seen)})")
 
 
