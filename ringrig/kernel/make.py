@@ -20,6 +20,7 @@ from ringrig import cache
 from ringrig.cache import Say
 from ringrig.errors import BuildFailed, HostLacks
 from ringrig.kernel.source import Origin
+from ringrig.vm.box import end_box
 
 SOURCE = "/build/src/"
 """Where the source lies in the box, and so in debug information and compiler messages."""
@@ -96,9 +97,7 @@ class Bench:
                         news.step(steps)
             status = process.wait()
         finally:
-            if process.poll() is None:
-                process.kill()  # bubblewrap, and with it everything in the box
-                process.wait()
+            end_box(process)
             process.stdout.close()
         if tail.full_disk:
             raise cache.full(f"building {self.origin.label}")

@@ -7,7 +7,11 @@ kernel kills as a whole when the rig's process dies, however it dies.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -106,3 +110,20 @@ def python_parts() -> dict[str, Path]:
     box anyway.
     """
     return {p: Path(p) for p in (sys.prefix, sys.base_prefix) if not Path(p).is_relative_to("/usr")}
+
+
+def end_box(process: subprocess.Popen[bytes]) -> None:
+    """Kill a boxed program with all that runs in its box; a second call does nothing.
+
+    The box's first process dies with bubblewrap, but not in the moments before it has told the kernel to see to that.
+    """
+    if process.poll() is not None:
+        return
+    os.kill(process.pid, signal.SIGSTOP)  # or it might make that process just now
+    first = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    inside = [int(pid) for pid in first.read_text().split()] if first.exists() else []
+    process.kill()
+    for pid in inside:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()

@@ -23,7 +23,7 @@ from pathlib import Path
 from ringrig.errors import HostLacks, NoBoot
 from ringrig.vm import accel
 from ringrig.vm import guest as guests
-from ringrig.vm.box import Box, python_parts
+from ringrig.vm.box import Box, end_box, python_parts
 from ringrig.vm.plan import Plan
 from ringrig.vm.qmp import Monitor, Reach
 
@@ -128,8 +128,7 @@ class QemuGuest:
     def end(self) -> None:
         if not self._ended:
             self._ended = True
-            self.process.kill()
-            self.process.wait()
+            end_box(self.process)
             for drain in self.drains:  # the last words are still on their way to the files
                 with suppress(subprocess.TimeoutExpired):
                     drain.wait(timeout=1)

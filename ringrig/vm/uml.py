@@ -21,7 +21,7 @@ from pathlib import Path
 from ringrig.errors import NoBoot
 from ringrig.kernel.uml import LIBRARIES
 from ringrig.vm import guest as guests
-from ringrig.vm.box import Box, python_parts
+from ringrig.vm.box import Box, end_box, python_parts
 from ringrig.vm.plan import Plan
 
 BOOT_SECONDS = 30.0
@@ -116,8 +116,7 @@ class UmlGuest:
     def end(self) -> None:
         if not self._ended:
             self._ended = True
-            self.process.kill()
-            self.process.wait()
+            end_box(self.process)
             self.channel.close()
             assert self.process.stdin is not None
             self.process.stdin.close()

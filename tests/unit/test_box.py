@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ringrig.errors import HostLacks
-from ringrig.vm.box import Box, python_parts
+from ringrig.vm.box import Box, end_box, python_parts
 
 needs_bwrap = pytest.mark.skipif(shutil.which("bwrap") is None, reason="no bubblewrap here")
 
@@ -182,3 +182,31 @@ def until(condition):
     while not condition():
         assert time.monotonic() < limit
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "user", [[], ["--unshare-user", "--disable-userns"]], ids=["plain", "user_namespace"]
+)
+def test_a_box_that_is_ended_at_once_is_gone(user):
+    """Whatever bubblewrap has got to by then: before its first process, before that one follows it, later."""
+    argv = ["bwrap", "--die-with-parent", "--unshare-pid", *user, "--ro-bind", "/", "/", "--proc", "/proc"]
+    for number in range(40):
+        seconds = f"100.{os.getpid()}{number:02}"
+        process = subprocess.Popen([*argv, "sleep", seconds])
+        time.sleep(0.0004 * number)
+
+        end_box(process)
+
+        limit = time.monotonic() + 2
+        while (left := _with(seconds)) and time.monotonic() < limit:
+            time.sleep(0.005)
+        assert not left
+
+
+def _with(word):
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if word.encode() in file.read_bytes():
+                found.append(file.parent.name)
+    return found
