@@ -162,7 +162,7 @@ def test_1_a_group_goes_while_io_wq_has_its_buffers(ring: Subject, make_group: C
 
     A request keeps the buffer's address, no reference to the list: req->buf_list is cleared at selection.
     """
-    old = make_group()
+    old = make_group(bgid=700)
     old.publish(1, 2)
     pipes = [Pipe(ring.arena) for _ in range(2)]
     for pipe in pipes:
@@ -173,7 +173,7 @@ def test_1_a_group_goes_while_io_wq_has_its_buffers(ring: Subject, make_group: C
     assert settled(lambda: fdinfo.read_text().count(armed), 2) == 2
 
     assert old.unregister() == 0
-    new = make_group()
+    new = make_group(bgid=700)
     new.publish(7, 9)
     for pipe in pipes:
         pipe.feed(b"whatever")
