@@ -144,7 +144,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not Watched(case).ended_within(seconds):
         _hung.append(pyfuncitem.nodeid)
         found = diagnosis(os.getpid(), own_kernel=not facts()["shared"])
-        pytest.fail(f"no end within {seconds:.0f} s\n{found}", pytrace=False)
+        pytest.fail(f"no end within {seconds:.0f} s: {found}", pytrace=False)
     return True
 
 
