@@ -143,6 +143,26 @@ class Scene:
                 self._feed(far, call.more)
         return self._replies(self.ring.complete(count))
 
+    def begin(self, call: Transfer) -> FileIO:
+        """Issue a request that finds nothing, and see it wait; the other end of its file."""
+        near, far = self._file(call)
+        self._near = near
+        self._queue(call, near)
+        assert self.ring.submit() == 1
+        assert self._until_it_waits(call) == ()
+        return far
+
+    def end(self, far: FileIO, length: int) -> tuple[Reply, ...]:
+        """Data for the request that begin() left waiting: its completions."""
+        self._feed(far, length)
+        return self._to_the_end()
+
+    def next_bid(self) -> int | None:
+        """The buffer that a READ of /dev/zero gets now; it is used up."""
+        with FileIO("/dev/zero") as zero:
+            selecting(self.ring, c.IORING_OP_READ, zero.fileno(), bgid=BGID, length=1)
+            return self.ring.complete()[0].bid
+
     def _file(self, call: Transfer) -> tuple[int, FileIO]:
         """The request's descriptor, and its other end (of a file the file itself)."""
         source = call.file
@@ -287,13 +307,9 @@ class Scene:
             for slot in range(self.group.entries):
                 self.group.memory.write(slot, room, 64, self.group.entry(slot).bid)
         found: list[int] = []
-        with FileIO("/dev/zero") as zero:
-            while True:
-                selecting(self.ring, c.IORING_OP_READ, zero.fileno(), bgid=BGID, length=1)
-                bid = self.ring.complete()[0].bid
-                if bid is None:
-                    return tuple(found)
-                found.append(bid)
+        while (bid := self.next_bid()) is not None:
+            found.append(bid)
+        return tuple(found)
 
     def afterwards(self) -> Afterwards:
         """Asks the ring for one thing of each kind; it answers Afterwards() if it is in good order."""

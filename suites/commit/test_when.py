@@ -1,0 +1,47 @@
+"""When a buffer is gone: while a request waits, what is the next one to be had?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from ringrig.model.course import expect
+from ringrig.model.profiles import Profile
+from ringrig.model.scene import Scene
+from ringrig.model.transfer import Buffer, Issue, Kind, Op, Stock, Then, Transfer
+
+pytestmark = pytest.mark.ends_within(3)
+
+BUFFERS = tuple(Buffer(bid=bid) for bid in (11, 4, 0xFFFE))
+OPS = [
+    *(pytest.param(op, id=op.value) for op in (Op.READ, Op.READV, Op.RECV, Op.RECVMSG)),
+]
+
+
+@pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
+@pytest.mark.parametrize("issue", Issue, ids=lambda issue: issue.value)
+@pytest.mark.parametrize("op", OPS)
+def test_what_a_waiting_request_has_is_not_handed_out(
+    make_scene: Callable[[Stock | None], Scene], profile: Profile, op: Op, issue: Issue, kind: Kind
+) -> None:
+    """A request waits; another takes a buffer; data comes for the first: two bids, none of them twice.
+
+    Waiting for poll under the lock holds nothing of a ring (the head has not moved); issued by io-wq it has
+    its buffer at once. What waits has what a cancel would report. io_ring_buffer_select(), io_kbuf_recycle()
+    """
+    stock = Stock(kind=kind, buffers=BUFFERS)
+    call = Transfer(op=op, issue=issue, length=64)
+    held = len(expect(replace(call, then=(Then.CANCEL,)), stock, profile.traits).left) < len(BUFFERS)
+    scene = make_scene(stock)
+
+    far = scene.begin(call)
+    head = scene.head()
+    other = scene.next_bid()
+    replies = scene.end(far, 20)
+
+    first, second = (11, 4) if held else (4, 11)
+    assert head in (None, int(held))
+    assert (other, [(reply.res, reply.bid) for reply in replies]) == (second, [(20, first)])
+    assert scene.left() == (0xFFFE,)
