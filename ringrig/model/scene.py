@@ -140,6 +140,7 @@ class Scene:
             waiting = self._waiting_line(call)
             assert settled(lambda: self._fdinfo().count(waiting), count) == count
             for _, far in files:
+                self._fed = call.ready
                 self._feed(far, call.more)
         return self._replies(self.ring.complete(count))
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import random
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,7 +25,7 @@ from ringrig.model.course import expect
 from ringrig.model.profiles import Profile
 from ringrig.model.scene import Scene
 from ringrig.model.subject import Subject
-from ringrig.model.transfer import Buffer, Issue, Kind, Op, Source, Stock, Then, Transfer
+from ringrig.model.transfer import Buffer, Issue, Kind, Op, Source, Stock, Then, Transfer, incoming
 from ringrig.uring import bufring
 from ringrig.uring import consts as c
 from ringrig.uring.counters import settled
@@ -140,6 +141,26 @@ def test_1_two_requests_that_wait_do_not_share_a_buffer(
     assert [(reply.res, reply.bid is None) for reply in found] == [(20, False)] * 2
     assert {reply.bid for reply in found} | set(scene.left()) == {8, 1, 5}
     assert len({reply.bid for reply in found}) == 2
+
+
+@pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
+@pytest.mark.parametrize("op", [Op.RECV, Op.RECVMSG], ids=["recv", "recvmsg"])
+def test_1_receives_that_wait_for_the_rest_do_not_share_a_buffer(
+    ring: Subject, profile: Profile, op: Op, kind: Kind
+) -> None:
+    """Two receives with MSG_WAITALL got 8 of 64 bytes and wait; the rest comes: two bids, all bytes in place.
+
+    A buffer with bytes in it is gone, or the next request would get it: io_kbuf_recycle() with
+    REQ_F_PARTIAL_IO, later io_net_kbuf_recyle().
+    """
+    scene = Scene(ring, Stock(kind=kind, buffers=tuple(Buffer(bid=bid) for bid in (8, 1, 5))), profile.traits)
+    call = Transfer(op=op, length=64, ready=8, then=(Then.DATA,), more=56, msg_flags=socket.MSG_WAITALL)
+
+    found = scene.side_by_side(call, count=2)
+
+    assert sorted((reply.res, reply.bid or 0) for reply in found) == [(64, 1), (64, 8)]
+    assert scene.written() == (((8, incoming(0, 64)), (1, incoming(0, 64))), ())
+    assert scene.left() == (5,)
 
 
 @pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
