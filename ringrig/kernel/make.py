@@ -63,13 +63,6 @@ class Bench:
         if (self.out / _UNFINISHED).exists():
             shutil.rmtree(self.out)
         self.out.mkdir(parents=True, exist_ok=True)
-        if self.arch == "um":
-            # Until 6.2 arch/x86/Makefile.um names a file relative to the output (commit in docs/kernels.md).
-            place = self.out / "arch/x86"
-            place.mkdir(parents=True, exist_ok=True)
-            for name in ("Makefile_32.cpu",):
-                (place / name).unlink(missing_ok=True)
-                (place / name).symlink_to(f"{SOURCE}arch/x86/{name}")
 
     def run(self, *targets: str, flags: str = "", say: Say, expected: int = 0) -> Ran:
         """Runs make; `expected` steps are for the estimate. Raises BuildFailed, NoSpace.

@@ -13,7 +13,7 @@ _WHAT_NOW = {
     "hugetlb": "reserve some: sysctl vm.nr_hugepages=8",
 }
 # What User-Mode Linux has not, whatever the version (docs/guests.md); the same source in QEMU has it.
-_UML_LACKS = ("hugetlb", "memfd_secret", "prot_none_unreadable", "two_cpus")
+_UML_LACKS = ("hugetlb", "memfd_secret", "prot_none")
 
 
 def lines(plan: Plan, skipped: Mapping[str, str], arguments: Sequence[str]) -> list[str]:
