@@ -222,26 +222,31 @@ TRAITS: dict[str, Trait] = {
             name="null_addr_recycled",
             says="READ and RECV put a buffer at address 0 back, as after any failure",
             where="io_uring/rw.c io_read(), io_uring/net.c io_recv()",
+            since=("6.18", "6.12.117 or before"),
         ),
         Trait(
             name="bad_addr_is_enobufs",
             says="an entry of a ring that fails access_ok() is no buffer: -ENOBUFS, and stays (SEND: -EFAULT)",
             where=f"{_KBUF} io_ring_buffer_select(), io_ring_buffers_peek()",
+            since=("7.2 or before",),
         ),
         Trait(
             name="read_error_keeps_ring_buffer",
             says="a READ that fails on a file that can be polled gives its ring's buffer back",
             where="io_uring/rw.c io_read()",
+            since=("6.18", "6.12.117 or before"),
         ),
         Trait(
             name="dontwait_keeps_buffer",
             says="RECV with MSG_DONTWAIT and nothing to receive gives its buffer back",
             where="io_uring/net.c io_recv()",
+            since=("6.18", "6.12.117 or before"),
         ),
         Trait(
             name="poll_arm_returns_legacy_buffer",
             says="a READ gives its legacy buffer back while it waits for poll (later: keeps it)",
             where="io_uring/poll.c io_arm_poll_handler()",
+            until=("6.18", "6.12.117 or before"),
         ),
         Trait(
             name="waiting_readv_keeps_buffer",
