@@ -35,7 +35,7 @@ def resolve(spec: str, *, say: Say) -> Image:
     if not path.exists():
         raise KernelUnavailable(f"There is no {path}.", next_step="check the path")
     executable = path / "linux" if path.is_dir() and not (path / _IN_TREE).is_file() else path
-    if executable.is_file() and os.access(executable, os.R_OK) and uml.is_executable(executable):
+    if executable.is_file() and uml.is_executable(executable):
         return uml.from_file(spec, executable, say=say)
     if path.is_dir():
         return _tree(spec, path, say=say)

@@ -54,9 +54,12 @@ def resolve(series: str, *, say: Say) -> Image:
 
 
 def is_executable(path: Path) -> bool:
-    """Whether a file is a User-Mode Linux kernel."""
-    with path.open("rb") as file:
-        return file.read(4) == b"\x7fELF" and _MARK in file.read()
+    """Whether a file is a User-Mode Linux kernel; one that cannot be read is not known to be."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"\x7fELF" and _MARK in file.read()
+    except OSError:
+        return False
 
 
 def from_file(spec: str, path: Path, *, say: Say) -> Image:
