@@ -166,10 +166,12 @@ class _Course:
                 return self._say(-errno.EFAULT, f"{_KBUF} io_ring_buffer_select(): refused as it is selected")
         ring_send = self.ring and send  # io_ring_buffers_peek() does not look at the address
         if place is Place.NULL and not ring_send and "null_addr_tried" not in self.traits:
-            recycles = "null_addr_recycled" in self.traits and not send
-            stays = self._tried_early or (
-                recycles and (self.ring or self.call.op is not Op.RECVMSG) and not self._failure_loses
+            # Like any failure: always for READ, for RECV since it recycles; RECVMSG does so of a ring alone.
+            op = self.call.op
+            recycles = op in {Op.READ, Op.READV} or (
+                "null_addr_recycled" in self.traits and (op is Op.RECV or (op is Op.RECVMSG and self.ring))
             )
+            stays = self._tried_early or (recycles and not self._failure_loses)
             return self._fail(
                 errno.ENOBUFS, "io_buffer_select()'s callers: no address, no buffer", loses=not stays
             )

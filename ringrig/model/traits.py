@@ -220,9 +220,8 @@ TRAITS: dict[str, Trait] = {
         ),
         Trait(
             name="null_addr_recycled",
-            says="READ and RECV put a buffer at address 0 back, as after any failure",
-            where="io_uring/rw.c io_read(), io_uring/net.c io_recv()",
-            since=("6.18", "6.12.117 or before"),
+            says="RECV puts a buffer at address 0 back, as after any failure",
+            where="io_uring/net.c io_recv()",
         ),
         Trait(
             name="bad_addr_is_enobufs",

@@ -39,19 +39,19 @@ def _zero_length_stays(s: Subject) -> bool:
     return _among(got, yes=Reply(res=0, bid=_BID), no=[Reply(res=8, bid=_BID)])
 
 
-def _null(s: Subject) -> Reply:
-    return _last(s, Transfer(op=Op.READ, ready=8, length=8), place=Place.NULL)
+def _null(s: Subject, op: Op) -> Reply:
+    return _last(s, Transfer(op=op, ready=8, length=8), place=Place.NULL)
 
 
 _NULL = [Reply(res=-error, bid=bid) for error in (errno.ENOBUFS, errno.EFAULT) for bid in (None, _BID)]
 
 
 def _null_addr_tried(s: Subject) -> bool:
-    return _among(_null(s), yes=Reply(res=-errno.EFAULT, bid=_BID), no=_NULL)
+    return _among(_null(s, Op.READ), yes=Reply(res=-errno.EFAULT, bid=_BID), no=_NULL)
 
 
 def _null_addr_recycled(s: Subject) -> bool:
-    return _among(_null(s), yes=Reply(res=-errno.ENOBUFS), no=_NULL)
+    return _among(_null(s, Op.RECV), yes=Reply(res=-errno.ENOBUFS), no=_NULL)
 
 
 def _kernel(s: Subject) -> Reply:
