@@ -116,6 +116,8 @@ class Dispatch:
                 report.longrepr, list
             ):  # JSON has no tuples, and pytest insists on (path, line, reason)
                 report.longrepr = tuple(report.longrepr)
+            elif isinstance(report.longrepr, str):
+                report.longrepr = self._lines.annotate(report.longrepr)
         if not reports:
             reports = [
                 _report(item.nodeid, item.location, when, "passed") for when in ("setup", "call", "teardown")

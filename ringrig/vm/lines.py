@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -77,6 +78,7 @@ class Lines:
 
 
 def _short(place: str) -> str:
+    """The file below the source's top: the build names it in several ways."""
     path, _, number = place.partition(" (")[0].rpartition(":")
-    inside = path.removeprefix(_SOURCE).removeprefix("../src/").removeprefix("./")
-    return f"{inside}:{number}"
+    inside = os.path.normpath(path)
+    return f"{inside.removeprefix(_SOURCE)}:{number}"
