@@ -16,8 +16,6 @@ import os
 import platform
 import select
 import signal
-import socket
-import struct
 import sys
 import tempfile
 import time
@@ -27,6 +25,7 @@ import pytest
 from _pytest.assertion import pytest_runtest_protocol as explain_comparisons
 from _pytest.runner import collect_one_node, runtestprotocol
 
+from ringrig.guest import here, layout
 from ringrig.guest.watch import Watch
 from ringrig.guest.wire import Closed, Message, Wire
 from ringrig.uring.stuck import portrait
@@ -52,6 +51,8 @@ _PLUGINS_OFF = (
 _SHOW_PYTHON = signal.SIGUSR2
 _END = b"\n"
 """Ends a child's answer, which is JSON in one line."""
+_LEARN_FIRST, _LEARN_EACH = 2, 64
+"""Which cases note what memory they write to: what was collected since belongs to it."""
 _REAP_SECONDS = 3.0
 """How long a killed child may take to die at native speed before it counts as unkillable."""
 
@@ -64,6 +65,7 @@ class Agent:
         self._slowness = float(hello["slowness"])
         self._lock = _kernel_lock() if hello["shared"] else None
         self._watch = Watch(marks=not hello["shared"])
+        self._hot = layout.Hot() if layout.is_user_mode() else None
         self._items: dict[str, pytest.Item] = {}
         self._files: dict[str, str] = {}
         self._nodes: dict[pytest.Collector | None, list[pytest.Item | pytest.Collector]] = {}
@@ -82,14 +84,18 @@ class Agent:
                 "release": platform.release(),
                 "version": platform.version(),
                 "python": sys.version.split()[0],
-                "notes": _notes(),
-                "io_uring": _refusal(),
+                "notes": here.notes(),
+                "io_uring": here.refusal(),
                 "taint": self._watch.taint(),
                 "blind": self._watch.blind,
                 "pid": os.getpid(),
             }
         )
         self._warm_up()
+        if self._hot is not None:
+            gc.collect()
+            gc.freeze()
+            layout.go_on_anew()
         # A host that hangs up has no more use for this agent: that is its end, not an error.
         with contextlib.suppress(Closed):
             while (message := self._wire.receive()) is not None and message["op"] != "quit":
@@ -167,6 +173,9 @@ class Agent:
             if self._lock is not None:  # what a case leaves behind must not keep others from the kernel
                 os.close(self._lock)
             faulthandler.register(_SHOW_PYTHON, file=python)
+            learns = number % _LEARN_EACH == _LEARN_FIRST
+            if self._hot is not None:
+                self._hot.begin_learning() if learns else self._hot.take()
             config = item.config
             # pytest asks pytest_assertrepr_compare, which the suites have, only inside this hook of its own.
             explaining = explain_comparisons(item)
@@ -178,6 +187,8 @@ class Agent:
             data = json.dumps(out, default=str).encode() + _END
             while data and os.getpid() == me:  # a process that the case forked may come back here, too
                 data = data[os.write(write_end, data) :]
+            if self._hot is not None and learns:
+                self._hot.learnt()
             code = 0
         finally:
             os._exit(code)
@@ -325,31 +336,6 @@ def _kernel_lock() -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
-def _raise_loopback() -> None:
-    """Bring `lo` up in a guest of ours: nothing else has (SIOCSIFFLAGS; net/core/dev_ioctl.c)."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", b"lo", 1))
-
-
-def _notes() -> str | None:
-    """The kernel's own ELF notes in hex: its GNU build-id is among them (kernel/ksysfs.c, notes_read)."""
-    try:
-        return Path("/sys/kernel/notes").read_bytes().hex()
-    except OSError:
-        return None
-
-
-def _refusal() -> str:
-    """Why io_uring cannot be used here at all; empty when it can (io_uring_setup in io_uring/io_uring.c)."""
-    fd = _libc.syscall(425, 1, ctypes.create_string_buffer(120))
-    if fd >= 0:
-        os.close(fd)
-        return ""
-    why = os.strerror(ctypes.get_errno())
-    switch = Path("/proc/sys/kernel/io_uring_disabled")
-    return f"{why}, kernel.io_uring_disabled={switch.read_text().strip()}" if switch.exists() else why
-
-
 def main() -> int:
     wire = Wire(os.dup(0), os.dup(1))
     null = os.open(os.devnull, os.O_RDWR)
@@ -361,7 +347,7 @@ def main() -> int:
         hello = wire.receive()
         assert hello is not None
         if not hello["shared"]:
-            _raise_loopback()
+            here.raise_loopback()
         os.environ["RINGRIG_FACTS"] = json.dumps({**hello["facts"], "slowness": hello["slowness"]})
         os.chdir(hello["suite"])
         options = [
