@@ -20,6 +20,7 @@ NEEDED = (
     ("bc", "bc"),
     ("git", "git"),
     ("xz", "xz-utils"),
+    ("lz4", "lz4"),
     ("ccache", "ccache"),
     ("bwrap", "bubblewrap"),
     ("/usr/include/stdio.h", "libc6-dev"),
