@@ -26,15 +26,13 @@ from _pytest.assertion import pytest_runtest_protocol as explain_comparisons
 from _pytest.runner import collect_one_node, runtestprotocol
 
 from ringrig.guest import here, layout
+from ringrig.guest.children import reap
 from ringrig.guest.watch import Watch
 from ringrig.guest.wire import Closed, Message, Wire
 from ringrig.uring.stuck import portrait
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
 _libc = ctypes.CDLL(None, use_errno=True)
-_CHILDREN = "/proc/self/task/{0}/children"
-_stuck: set[int] = set()
-"""Children that could not be killed: on a kernel that cannot be replaced they must not tell against later cases."""
 _PLUGINS_OFF = (
     "cacheprovider",
     "junitxml",
@@ -134,7 +132,7 @@ class Agent:
         answer, stacks = self._await(pid, read_end, number, python)
         os.close(python)
         os.close(read_end)
-        reaped, status = _reap(pid, seconds=_REAP_SECONDS * self._slowness)
+        reaped, status = reap(pid, seconds=_REAP_SECONDS * self._slowness)
         stuck = "" if reaped else portrait(pid)
         left = self._watch.pins_back(seconds=1.0 * self._slowness) if reaped else 0
         ended = time.clock_gettime(time.CLOCK_MONOTONIC)
@@ -221,7 +219,7 @@ class Agent:
                     if message is not None and message["op"] == "abort" and message["id"] == number:
                         return answer, f"{portrait(pid)}\n{_python_stack(pid, python)}"
         except Closed:
-            _reap(pid, seconds=_REAP_SECONDS)
+            reap(pid, seconds=_REAP_SECONDS)
             raise
         finally:
             os.close(exited)
@@ -279,45 +277,6 @@ def _python_stack(pid: int, python: int) -> str:
         time.sleep(0.3)
     told = os.pread(python, 1 << 14, 0).decode(errors="replace")
     return told or "(no Python stack: it did not take the signal)"
-
-
-def _reap(pid: int, *, seconds: float) -> tuple[bool, int]:
-    """Collect the child and everything it left running; (all are gone, the child's wait status)."""
-    status, limit, pause = 0, time.monotonic() + seconds, 0.0005
-    os.kill(pid, signal.SIGKILL)  # it may not have got as far as its own process group
-    while time.monotonic() < limit:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
-        try:
-            gone, code = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return True, status
-        if gone == pid:
-            status = code
-        elif gone == 0:
-            left = _children() - _stuck
-            if not left:
-                return True, status
-            for orphan in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(orphan, signal.SIGKILL)
-            time.sleep(pause)
-            pause = min(pause * 2, 0.05)
-    _stuck.update(_children())
-    return False, status
-
-
-def _children() -> set[int]:
-    """This process's children, dead ones that were not collected included."""
-    try:
-        return set(map(int, Path(_CHILDREN.format(os.getpid())).read_text().split()))
-    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
-        found = set()
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                if stat.read_text().rsplit(")", 1)[1].split()[1] == str(os.getpid()):
-                    found.add(int(stat.parts[2]))
-        return found
 
 
 def _reports(answer: bytes) -> object:

@@ -6,14 +6,13 @@ import re
 import shutil
 from pathlib import Path
 
-from ringrig import cache
 from ringrig.cache import Say
 from ringrig.errors import KernelUnavailable
 from ringrig.kernel import apt as archive
 from ringrig.kernel import modules
 from ringrig.kernel.apt import Package
 from ringrig.kernel.buildid import build_id
-from ringrig.kernel.packages import Kind, Offer, newest
+from ringrig.kernel.packages import Kind, Offer, facts, newest
 from ringrig.kernel.spec import Image
 
 # linux-image-6.1.0-56-amd64, linux-image-6.12.117+deb12-amd64, …-unsigned; not …-cloud-amd64 (no 9p),
@@ -22,9 +21,6 @@ _IMAGE = re.compile(
     r"linux-image-(?P<release>(?P<series>\d+\.\d+)(?:\.\d+)?(?:-rc\d+)?(?:-\d+|\+[a-z0-9.+~]+)-amd64)"
     r"(?:-unsigned)?"
 )
-_KIND = "kernels"
-_FACTS = "package"
-_KEPT = 10
 
 
 def _series(package: Package) -> str:
@@ -32,7 +28,14 @@ def _series(package: Package) -> str:
     return found["series"] if found else ""
 
 
-_PACKAGES = Kind(spec="debian", noun="Debian's kernel", prefix="linux-image-", series_of=_series)
+_PACKAGES = Kind(
+    spec="debian",
+    noun="Debian's kernel",
+    prefix="linux-image-",
+    series_of=_series,
+    store="kernels",
+    keep=10,
+)
 
 
 def resolve(series: str, *, say: Say) -> Image:
@@ -40,30 +43,13 @@ def resolve(series: str, *, say: Say) -> Image:
 
     Raises KernelUnavailable (what is on offer is listed), HostLacks, NoSpace.
     """
-
-    def kept() -> Image | None:
-        found = _kept(series)
-        if found is None:
-            return None
-        say(f"not to be had from the archive now; taking {found.name} from the cache")
-        return _image(cache.entry(_KIND, found.name, make=_cannot, say=say))
-
-    return newest(_PACKAGES, series, fetch=lambda offer: _fetched(offer, say=say), kept=kept, say=say)
-
-
-def _fetched(offer: Offer, *, say: Say) -> Image:
-    package = offer.package
-
-    def make(folder: Path) -> None:
-        _unpack(offer, folder, say=say)
-
-    root = cache.entry(_KIND, f"{package.name}_{package.version}", make=make, say=say)
-    cache.prune(_KIND, keep=_KEPT)
-    return _image(root)
+    return _image(
+        newest(_PACKAGES, series, make=lambda offer, folder: _unpack(offer, folder, say=say), say=say)
+    )
 
 
 def _image(root: Path) -> Image:
-    name, version, series, release = (root / _FACTS).read_text().split()
+    name, version, series, release = facts(root)
     path, config = root / "boot" / f"vmlinuz-{release}", root / "boot" / f"config-{release}"
     return Image(
         spec=f"debian:{series}",
@@ -75,21 +61,6 @@ def _image(root: Path) -> Image:
         config=config if config.is_file() else None,
         package=f"{name} {version}",
     )
-
-
-def _kept(series: str) -> Path | None:
-    """The newest kernel of that series that was fetched before, for a machine that has lost its network."""
-    kept = [facts for facts in (cache.folder() / _KIND).glob(f"[!.]*/{_FACTS}") if _is_of(facts, series)]
-    newest = max(kept, key=lambda facts: facts.stat().st_mtime, default=None)
-    return newest.parent if newest else None
-
-
-def _cannot(_: Path) -> None:
-    raise KernelUnavailable("The kernel was removed from the cache just now.", next_step="run it again")
-
-
-def _is_of(facts: Path, series: str) -> bool:
-    return not series or facts.read_text().split()[2] == series
 
 
 def _unpack(offer: Offer, folder: Path, *, say: Say) -> None:
@@ -106,7 +77,7 @@ def _unpack(offer: Offer, folder: Path, *, say: Say) -> None:
     shutil.rmtree(debs)
     _arrange(unpacked, folder, release)
     shutil.rmtree(unpacked)
-    (folder / _FACTS).write_text(" ".join((package.name, package.version, offer.series, release)))
+    (folder / "package").write_text(" ".join((package.name, package.version, offer.series, release)))
     say(f"indexing the modules of {release}")
     modules.index(folder, release)
 

@@ -6,14 +6,15 @@ import functools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import Path
 
+from ringrig import cache
 from ringrig.cache import Say
 from ringrig.errors import KernelUnavailable
 from ringrig.kernel import apt as archive
 from ringrig.kernel.apt import Apt, Package
 
-T = TypeVar("T")
+_FACTS = "package"
 _RELEASES = ("bookworm", "trixie", "forky", "duke")
 
 
@@ -26,6 +27,10 @@ class Kind:
     prefix: str
     series_of: Callable[[Package], str]
     """The X.Y of a package, "" for one that is of the family in name only."""
+    store: str
+    """The kind of the cache's entries, one for each version of a package."""
+    keep: int
+    """How many of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,18 +42,11 @@ class Offer:
     series: str
 
 
-def newest(
-    kind: Kind,
-    series: str,
-    *,
-    fetch: Callable[[Offer], T],
-    kept: Callable[[], T | None],
-    say: Say,
-) -> T:
-    """`fetch` of the newest package of series X.Y; if it is "", of the newest X.Y of this machine's apt.
+def newest(kind: Kind, series: str, *, make: Callable[[Offer, Path], None], say: Say) -> Path:
+    """The cache's entry of the newest package of series X.Y; if it is "", of the newest X.Y of this machine's apt.
 
-    Where nothing can be fetched, what was `kept` from an earlier time. Raises KernelUnavailable (what is on
-    offer is listed), HostLacks, NoSpace.
+    `make` fills a new one, and writes name, version and series into its file `package`. Where nothing can be fetched,
+    the newest that was kept. Raises KernelUnavailable (what is on offer is listed), HostLacks, NoSpace.
     """
     offered: set[str] = set()
     complaints: list[str] = []
@@ -60,16 +58,40 @@ def newest(
         if not matching:
             continue
         try:
-            return fetch(functools.reduce(_newer, matching))
+            return _entry(kind, functools.reduce(_newer, matching), make, say=say)
         except KernelUnavailable as error:
             complaints.append(error.what)
             # The system's lists may be old and name what the mirror no longer has; fresh ones come next.
             if view.name != "system":
                 break
-    old = kept()
+    old = _kept(kind, series)
     if old is None:
         raise _unavailable(kind, series, offered, complaints)
-    return old
+    say(f"not to be had from the archive now; taking {old.name} from the cache")
+    return cache.entry(kind.store, old.name, make=_cannot, say=say)
+
+
+def facts(root: Path) -> list[str]:
+    """What an entry's file `package` says: name, version, series, and what its kind adds."""
+    return (root / _FACTS).read_text().split()
+
+
+def _entry(kind: Kind, offer: Offer, make: Callable[[Offer, Path], None], *, say: Say) -> Path:
+    name = f"{offer.package.name}_{offer.package.version}"
+    root = cache.entry(kind.store, name, make=functools.partial(make, offer), say=say)
+    cache.prune(kind.store, keep=kind.keep)
+    return root
+
+
+def _kept(kind: Kind, series: str) -> Path | None:
+    """The one of that series that was used last, for a machine that has lost its network."""
+    files = (cache.folder() / kind.store).glob(f"[!.]*/{_FACTS}")
+    roots = [file.parent for file in files if not series or facts(file.parent)[2] == series]
+    return max(roots, key=lambda root: root.stat().st_mtime, default=None)
+
+
+def _cannot(_: Path) -> None:
+    raise KernelUnavailable("The kernel was removed from the cache just now.", next_step="run it again")
 
 
 def _views(say: Say, complaints: list[str]) -> Iterator[Apt]:

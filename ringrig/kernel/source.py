@@ -13,7 +13,7 @@ from ringrig.cache import Say
 from ringrig.errors import BadSpec, KernelUnavailable
 from ringrig.kernel import apt as archive
 from ringrig.kernel.apt import Package
-from ringrig.kernel.packages import Kind, Offer, newest, series_in
+from ringrig.kernel.packages import Kind, Offer, facts, newest, series_in
 from ringrig.kernel.repo import Repo, asks
 
 KIND = "origins"
@@ -50,7 +50,14 @@ def _series(package: Package) -> str:
     return series if series == series_in(package.version) else ""
 
 
-_PACKAGES = Kind(spec="source", noun="Debian's linux-source", prefix="linux-source-", series_of=_series)
+_PACKAGES = Kind(
+    spec="source",
+    noun="Debian's linux-source",
+    prefix="linux-source-",
+    series_of=_series,
+    store=KIND,
+    keep=_KEPT,
+)
 
 
 def package(series: str, *, say: Say) -> Origin:
@@ -58,34 +65,9 @@ def package(series: str, *, say: Say) -> Origin:
 
     Raises KernelUnavailable (what is on offer is listed), HostLacks, NoSpace.
     """
-
-    def kept() -> Origin | None:
-        places = [
-            p for p in (cache.folder() / KIND).glob("linux-source-*_*/") if not series or _is_of(p, series)
-        ]
-        place = max(places, key=lambda one: one.stat().st_mtime, default=None)
-        if place is None:
-            return None
-        say(f"not to be had from the archive now; taking {place.name} from the cache")
-        return _of_package(place)
-
-    return newest(_PACKAGES, series, fetch=lambda offer: _fetched(offer, say=say), kept=kept, say=say)
-
-
-def _is_of(place: Path, series: str) -> bool:
-    return place.name.startswith(f"linux-source-{series}_")
-
-
-def _fetched(offer: Offer, *, say: Say) -> Origin:
-    name = f"{offer.package.name}_{offer.package.version}"
-    place = cache.entry(KIND, name, make=lambda folder: _unpack(offer, folder, say=say), say=say)
-    cache.prune(KIND, keep=_KEPT)
-    return _of_package(place)
-
-
-def _of_package(place: Path) -> Origin:
-    series, version, tree = (place / "package").read_text().split()
-    return Origin(spec=f"source:{series}", label=f"source:{series} ({version})", place=place, tree=tree)
+    place = newest(_PACKAGES, series, make=lambda offer, folder: _unpack(offer, folder, say=say), say=say)
+    _, version, found, tree = facts(place)
+    return Origin(spec=f"source:{found}", label=f"source:{found} ({version})", place=place, tree=tree)
 
 
 def _unpack(offer: Offer, folder: Path, *, say: Say) -> None:
@@ -111,7 +93,8 @@ def _unpack(offer: Offer, folder: Path, *, say: Say) -> None:
     shutil.rmtree(folder / "deb")
     say("keeping the source as objects (once; half a minute)")
     tree = Repo.make(folder / "git").add(folder / "src", index=folder / "git/src.index", ignored=True)
-    (folder / "package").write_text(f"{offer.series} {offer.package.version} {tree}\n")
+    about = (offer.package.name, offer.package.version, offer.series, tree)
+    (folder / "package").write_text(" ".join(about))
 
 
 def tree(spec: str, *, say: Say) -> Origin:

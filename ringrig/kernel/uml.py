@@ -13,7 +13,7 @@ from ringrig.errors import KernelUnavailable, NotAKernel
 from ringrig.kernel import apt as archive
 from ringrig.kernel.apt import Package
 from ringrig.kernel.buildid import digest, of_vmlinux
-from ringrig.kernel.packages import Kind, Offer, newest, series_in
+from ringrig.kernel.packages import Kind, Offer, facts, newest, series_in
 from ringrig.kernel.spec import Image
 
 LIBRARIES = "/ringrig/libs"
@@ -21,7 +21,6 @@ LIBRARIES = "/ringrig/libs"
 _LOADER = "/lib64/ld-linux-x86-64.so.2"
 _PACKAGE = "user-mode-linux"
 _KIND = "uml"
-_FACTS = "package"
 _KEPT = 6
 # Printed by --help (arch/um/kernel/um_arch.c, usage_string), so that it is in every such executable and no other.
 _MARK = b"User Mode Linux v%s"
@@ -34,7 +33,14 @@ def _series(package: Package) -> str:
     return series_in(package.version) if package.name == _PACKAGE else ""
 
 
-_PACKAGES = Kind(spec="debian-uml", noun="Debian's User-Mode Linux", prefix=_PACKAGE, series_of=_series)
+_PACKAGES = Kind(
+    spec="debian-uml",
+    noun="Debian's User-Mode Linux",
+    prefix=_PACKAGE,
+    series_of=_series,
+    store=_KIND,
+    keep=_KEPT,
+)
 
 
 def resolve(series: str, *, say: Say) -> Image:
@@ -42,15 +48,9 @@ def resolve(series: str, *, say: Say) -> Image:
 
     Raises KernelUnavailable (what is on offer is listed), HostLacks, NoSpace.
     """
-
-    def kept() -> Image | None:
-        found = _kept(series)
-        if found is None:
-            return None
-        say(f"not to be had from the archive now; taking {found.name} from the cache")
-        return _packaged(cache.entry(_KIND, found.name, make=_cannot, say=say))
-
-    return newest(_PACKAGES, series, fetch=lambda offer: _fetched(offer, say=say), kept=kept, say=say)
+    return _packaged(
+        newest(_PACKAGES, series, make=lambda offer, folder: _unpack(offer, folder, say=say), say=say)
+    )
 
 
 def is_executable(path: Path) -> bool:
@@ -92,19 +92,8 @@ def built(executable: Path, *, spec: str, label: str, config: Path | None = None
     )
 
 
-def _fetched(offer: Offer, *, say: Say) -> Image:
-    package = offer.package
-
-    def make(folder: Path) -> None:
-        _unpack(offer, folder, say=say)
-
-    root = cache.entry(_KIND, f"{package.name}_{package.version}", make=make, say=say)
-    cache.prune(_KIND, keep=_KEPT)
-    return _packaged(root)
-
-
 def _packaged(root: Path) -> Image:
-    name, version, series = (root / _FACTS).read_text().split()
+    name, version, series = facts(root)
     libs = root / "libs"
     return Image(
         spec=f"debian-uml:{series}",
@@ -134,7 +123,7 @@ def _unpack(offer: Offer, folder: Path, *, say: Say) -> None:
     _describe(folder)
     shutil.rmtree(debs)
     shutil.rmtree(unpacked)
-    (folder / _FACTS).write_text(f"{offer.package.name} {offer.package.version} {offer.series}")
+    (folder / "package").write_text(f"{offer.package.name} {offer.package.version} {offer.series}")
 
 
 def _library(offer: Offer) -> list[Package]:
@@ -190,15 +179,3 @@ def _said(executable: Path) -> tuple[str, str]:
             next_step="build it again (make ARCH=um), or take another kernel",
         )
     return release[1].decode(), b"".join(_OPTION.findall(content)).decode()
-
-
-def _kept(series: str) -> Path | None:
-    """The newest package of that series that was fetched before, for a machine that has lost its network."""
-    places = (cache.folder() / _KIND).glob(f"[!.]*/{_FACTS}")
-    kept = [facts for facts in places if not series or facts.read_text().split()[2] == series]
-    newest_one = max(kept, key=lambda facts: facts.stat().st_mtime, default=None)
-    return newest_one.parent if newest_one else None
-
-
-def _cannot(_: Path) -> None:
-    raise KernelUnavailable("The kernel was removed from the cache just now.", next_step="run it again")

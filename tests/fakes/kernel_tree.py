@@ -37,7 +37,9 @@ def make(folder: Path, *, repository: bool = True) -> Path:
     (folder / "io_uring").mkdir(parents=True)
     (folder / "Makefile").write_text(MAKEFILE)
     (folder / "Kbuild").write_text("")
-    (folder / "Kconfig").write_text('config IO_URING\n\tbool "x"\n\tdepends on NET\n\nconfig NET\n\tbool "y"\n')
+    (folder / "Kconfig").write_text(
+        'config IO_URING\n\tbool "x"\n\tdepends on NET\n\nconfig NET\n\tbool "y"\n'
+    )
     (folder / "drops").write_text("nothing\n")
     (folder / ".gitignore").write_text("*.o\n")
     (folder / "io_uring/kbuf.c").write_text(KBUF)

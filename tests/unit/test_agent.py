@@ -15,7 +15,7 @@ import pytest
 from fakes.clone import ROOT
 from fakes.machines import plan
 
-from ringrig.guest import agent as agents
+from ringrig.guest import children as children_of_agent
 from ringrig.guest.wire import Closed
 from ringrig.plugin.prepare import _ini
 from ringrig.vm import machine as machines
@@ -466,9 +466,9 @@ def test_a_case_that_cannot_be_reaped_does_not_tell_against_the_next(suite):
 def test_children_are_found_without_the_kernels_own_list(monkeypatch):
     """CONFIG_PROC_CHILDREN is not in every configuration."""
     with subprocess.Popen(["sleep", "1000"]) as child:
-        with_list = agents._children()
-        monkeypatch.setattr(agents, "_CHILDREN", "/proc/self/task/{0}/none")
-        without = agents._children()
+        with_list = children_of_agent.children()
+        monkeypatch.setattr(children_of_agent, "_CHILDREN", "/proc/self/task/{0}/none")
+        without = children_of_agent.children()
         child.kill()
 
     assert child.pid in with_list

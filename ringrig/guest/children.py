@@ -1,0 +1,52 @@
+"""The agent's children, and the end of them: a case, and whatever it left running."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+_CHILDREN = "/proc/self/task/{0}/children"
+_stuck: set[int] = set()
+"""Children that could not be killed: on a kernel that cannot be replaced they must not tell against later cases."""
+
+
+def reap(pid: int, *, seconds: float) -> tuple[bool, int]:
+    """Collect the child and everything it left running; (all are gone, the child's wait status)."""
+    status, limit, pause = 0, time.monotonic() + seconds, 0.0005
+    os.kill(pid, signal.SIGKILL)  # it may not have got as far as its own process group
+    while time.monotonic() < limit:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+        try:
+            gone, code = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return True, status
+        if gone == pid:
+            status = code
+        elif gone == 0:
+            left = children() - _stuck
+            if not left:
+                return True, status
+            for orphan in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(orphan, signal.SIGKILL)
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)
+    _stuck.update(children())
+    return False, status
+
+
+def children() -> set[int]:
+    """This process's children, dead ones that were not collected included."""
+    try:
+        return set(map(int, Path(_CHILDREN.format(os.getpid())).read_text().split()))
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        found = set()
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                if stat.read_text().rsplit(")", 1)[1].split()[1] == str(os.getpid()):
+                    found.add(int(stat.parts[2]))
+        return found
