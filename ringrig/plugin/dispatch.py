@@ -96,11 +96,21 @@ class Dispatch:
                 self._config.workeroutput["ringrig"] = self.news
 
     def _place(self, outcome: Outcome) -> None:
-        """Put file:line beside the functions in the evidence."""
+        """Put file:line beside the functions in the evidence, and in what the case itself says."""
+
+        def everywhere(data: Any) -> Any:
+            if isinstance(data, dict):
+                return {key: everywhere(value) for key, value in data.items()}
+            if isinstance(data, list):
+                return [everywhere(value) for value in data]
+            return self._lines.annotate(data) if isinstance(data, str) else data
 
         def placed(trouble: Trouble) -> Trouble:
             return replace(trouble, detail=self._lines.annotate(trouble.detail))
 
+        outcome.reports = [
+            everywhere(data) if data["outcome"] == "failed" else data for data in outcome.reports or []
+        ]
         outcome.troubles = [placed(trouble) for trouble in outcome.troubles]
         outcome.late = [(nodeid, placed(trouble)) for nodeid, trouble in outcome.late]
         outcome.uncertain = [(placed(trouble), suspects) for trouble, suspects in outcome.uncertain]
@@ -116,8 +126,6 @@ class Dispatch:
                 report.longrepr, list
             ):  # JSON has no tuples, and pytest insists on (path, line, reason)
                 report.longrepr = tuple(report.longrepr)
-            elif isinstance(report.longrepr, str):
-                report.longrepr = self._lines.annotate(report.longrepr)
         if not reports:
             reports = [
                 _report(item.nodeid, item.location, when, "passed") for when in ("setup", "call", "teardown")
