@@ -53,7 +53,7 @@ class _Job:
     @property
     def key(self) -> str:
         facts = "\0".join([self.tree, self.settings, toolchain.identity(), _RECIPE])
-        return f"{self.origin.place.name}-{self.arch}-{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
+        return f"{self.arch}-{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
 
 
 def image(origin: Origin, wanted: Wanted, *, say: Say) -> Image:

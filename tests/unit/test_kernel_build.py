@@ -1,6 +1,7 @@
 """Building: cached by content, boxed, broken builds told in the compiler's words and never kept."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,7 +57,7 @@ def test_an_image_with_all_that_goes_with_it(tree, said):
 
 
 def test_the_same_is_not_built_twice(tree, said):
-    """Nor when it comes about in another way: a patch that is in the tree already."""
+    """Nor when it comes about in another way: a patch that is in the tree already, or another tree."""
     first = built(tree, said)
     assert was_built(said)
     second = built(tree, said)
@@ -67,8 +68,12 @@ def test_the_same_is_not_built_twice(tree, said):
     assert was_built(said)
     subprocess.run(["patch", "-p1", "-i", str(patch)], cwd=tree, check=True, capture_output=True)
     by_hand = built(tree, said)
+    assert not was_built(said)
+    shutil.copytree(tree, tree.parent / "copy")
+    copied = built(tree.parent / "copy", said)
 
     assert not was_built(said)
+    assert copied.path == by_hand.path
     assert first.path == second.path
     assert patched.path == by_hand.path != first.path
 
