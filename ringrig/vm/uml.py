@@ -143,7 +143,7 @@ def start(plan: Plan, *, name: str, folder: Path) -> UmlGuest:
         "path": plan.path,
         "guest": "uml",
         "accel": "native",
-        "cpus": 1,
+        "cpus": f"up to {plan.cpus}",  # as many as the kernel knows of, on one processor of the host
         "memory": plan.memory,
         "root": "host",
         "root over": "hostfs",
