@@ -39,7 +39,7 @@ def kernel(built):
 def liar(built, tmp_path_factory):
     """nops.c on top of lying_kernel.c, and the variable that says which lie."""
     folder = tmp_path_factory.mktemp("liar")
-    for file in built.iterdir():
+    for file in filter(Path.is_file, built.iterdir()):  # importing it may have left a __pycache__
         shutil.copy(file, folder)
     source = Path(native.__file__).with_name("nops.c")
     objects = [folder / "nops.o", folder / "lies.o"]
