@@ -16,13 +16,11 @@ from pathlib import Path
 from ringrig import cache
 from ringrig.errors import BuildFailed
 from ringrig.kernel import fragments, source, toolchain
+from ringrig.kernel.build import LINE_TABLES, TARGETS, write_config
 from ringrig.kernel.make import Bench, box
 from ringrig.kernel.source import Origin
 from ringrig.kernel.spec import debian_series
 from ringrig.vm.box import python_parts
-
-_LINE_TABLES = "-g1"
-_TARGET = {"x86": "bzImage", "um": "linux"}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,16 +59,14 @@ def _own(origin: Origin, arch: str, names: Sequence[str]) -> float:
     with _bench(origin, arch) as bench:
 
         def cold() -> float:
-            (bench.out / "requested").write_text(fragments.text(requested))
-            steps = (("KCONFIG_ALLCONFIG=/build/out/requested", requested.target), ("olddefconfig",))
-            configured = sum(bench.run(*targets, say=_say).cpu for targets in steps)
-            return configured + bench.run(_TARGET[arch], flags=_LINE_TABLES, say=_say).cpu
+            configured = write_config(bench, requested, say=_say)
+            return configured + bench.run(TARGETS[arch], flags=LINE_TABLES, say=_say).cpu
 
         cpu = _measure(f"{','.join(names)} for {arch}, cold", cold)
         (origin.place / "src/io_uring/kbuf.c").touch()
         _measure(
             f"{','.join(names)} for {arch}, after a touch of io_uring/kbuf.c",
-            lambda: bench.run(_TARGET[arch], flags=_LINE_TABLES, say=_say).cpu,
+            lambda: bench.run(TARGETS[arch], flags=LINE_TABLES, say=_say).cpu,
         )
     return cpu
 

@@ -29,9 +29,9 @@ _OUTS_KEPT = 4
 _RECIPE = "1"
 """Changes when this module makes another image of the same inputs."""
 _IMAGES = {"x86": "arch/x86/boot/bzImage", "um": "linux"}
-_TARGETS = {"x86": ("bzImage",), "um": ("linux",)}
+TARGETS = {"x86": "bzImage", "um": "linux"}
 # Line tables alone: enough for file:line in splats, and little to build. They change no code.
-_LINE_TABLES = "-g1"
+LINE_TABLES = "-g1"
 _STEPS_AN_OPTION = 5.4
 """Steps of make for each option that is on, for the first estimate of an unknown build (measured on base)."""
 
@@ -139,8 +139,8 @@ def _make(job: _Job, folder: Path, *, say: Say) -> None:
         say(
             f"building {job.origin.label} for {job.arch} (about {expected} objects where ccache and earlier builds do not help)"
         )
-        flags = "" if re.search(r"^CONFIG_DEBUG_INFO=y", text, re.MULTILINE) else _LINE_TABLES
-        ran = bench.run(*_TARGETS[job.arch], flags=flags, say=say, expected=expected)
+        flags = "" if re.search(r"^CONFIG_DEBUG_INFO=y", text, re.MULTILINE) else LINE_TABLES
+        ran = bench.run(TARGETS[job.arch], flags=flags, say=say, expected=expected)
         _remember(job, ran.steps)
         release = (bench.out / "include/config/kernel.release").read_text().strip()
         built = bench.out / _IMAGES[job.arch]
@@ -170,11 +170,16 @@ def _make(job: _Job, folder: Path, *, say: Say) -> None:
 def _configure(job: _Job, bench: Bench, *, say: Say) -> tuple[str, ...]:
     """Writes .config and holds it against what was asked for; the options that this architecture has not."""
     say(f"configuring {job.origin.label} for {job.arch}")
-    (bench.out / "requested").write_text(fragments.text(job.requested))
-    bench.run("KCONFIG_ALLCONFIG=/build/out/requested", job.requested.target, say=say)
-    bench.run("olddefconfig", say=say)
+    write_config(bench, job.requested, say=say)
     found = (bench.out / ".config").read_text()
     return fragments.verify(job.requested, found, job.origin.place / "src", job.arch)
+
+
+def write_config(bench: Bench, requested: Requested, *, say: Say) -> float:
+    """Makes the .config of what was requested; the CPU time it took, in seconds. Raises BuildFailed, NoSpace."""
+    (bench.out / "requested").write_text(fragments.text(requested))
+    first = bench.run("KCONFIG_ALLCONFIG=/build/out/requested", requested.target, say=say)
+    return first.cpu + bench.run("olddefconfig", say=say).cpu
 
 
 def _prune_outs(job: _Job) -> None:
