@@ -65,21 +65,16 @@ def image(origin: Origin, wanted: Wanted, *, say: Say) -> Image:
     arch = _arch(wanted.guest, say=say)
     parts = fragments.gather(wanted.configs, arch)
     requested = fragments.merge(parts, arch)
-    tree, profile, patched = origin.tree, None, []
-    for given in wanted.patches:
-        files = patch_files(Path(given))
-        say(f"applying {len(files)} patches of {given}" if len(files) > 1 else f"applying {given}")
-        for file in files:
-            tree = origin.repo.apply(tree, file, to=origin.label)
-        profile = _profile(Path(given)) or profile
-        patched.append(Path(given).name)
+    tree, profile = patched(origin, wanted, say=say)
     job = _Job(origin=origin, tree=tree, arch=arch, requested=requested)
     place = cache.entry(KIND, job.key, make=lambda folder: _make(job, folder, say=say), say=say)
     cache.prune(KIND, keep=_KEPT)
     facts = json.loads((place / "built.json").read_text())
     basis = tuple(str(option) for one in parts if one.name in _BASIS for option in one.options)
     extras = [one.name for one in parts if one.name not in _BASIS]
-    about = ", ".join([{"um": "uml", "x86": "qemu"}[arch], *extras, *(f"+{name}" for name in patched)])
+    about = ", ".join(
+        [{"um": "uml", "x86": "qemu"}[arch], *extras, *(f"+{Path(given).name}" for given in wanted.patches)]
+    )
     return Image(
         spec=origin.spec,
         label=f"{origin.label} [{about}]",
@@ -95,6 +90,18 @@ def image(origin: Origin, wanted: Wanted, *, say: Say) -> Image:
         # What base asks for shows in the cases that are left out; what was asked for by name must be said.
         lacks=tuple(lack for lack in facts["lacks"] if not lack.startswith(basis)),
     )
+
+
+def patched(origin: Origin, wanted: Wanted, *, say: Say) -> tuple[str, str | None]:
+    """The source's tree with the patches applied, and the model's profile that they ask for. Raises BadPatch."""
+    tree, profile = origin.tree, None
+    for given in map(Path, wanted.patches):
+        files = patch_files(given)
+        say(f"applying {len(files)} patches of {given}" if len(files) > 1 else f"applying {given}")
+        for file in files:
+            tree = origin.repo.apply(tree, file, to=origin.label)
+        profile = _profile(given) or profile
+    return tree, profile
 
 
 def _arch(guest: str, *, say: Say) -> str:

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +75,17 @@ class Repo:
         """The content of one file of a tree; "" if there is none."""
         done = self._try("cat-file", "blob", f"{tree}:{file}")
         return done.stdout if done.returncode == 0 else ""
+
+    def replace(self, tree: str, files: Mapping[str, str]) -> str:
+        """The tree with these files in it: their paths, and what they hold (latin-1: byte for byte)."""
+        with self._scratch_index() as index:
+            self._git("read-tree", tree, index=index)
+            for path, text in files.items():
+                content = index.with_name("content")
+                content.write_text(text, encoding="latin-1")
+                blob = self._git("hash-object", "-w", "--no-filters", str(content))
+                self._git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", index=index)
+            return self._git("write-tree", index=index)
 
     def difference(self, one: str, other: str) -> str:
         """The diff between two trees or commits, as text."""
