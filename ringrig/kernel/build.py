@@ -48,7 +48,10 @@ class _Job:
     @property
     def settings(self) -> str:
         """Identifies architecture and configuration, whatever the source: one output directory each."""
-        return f"{self.arch}-{hashlib.sha256(fragments.text(self.requested).encode()).hexdigest()[:12]}"
+        told = "".join(f"{name}={value}\n" for name, value in self.requested.variables.items())
+        return (
+            f"{self.arch}-{hashlib.sha256((fragments.text(self.requested) + told).encode()).hexdigest()[:12]}"
+        )
 
     @property
     def key(self) -> str:
@@ -138,7 +141,13 @@ def _make(job: _Job, folder: Path, *, say: Say) -> None:
         began = time.monotonic()
         _prune_outs(job)
         job.origin.repo.checkout(job.tree, job.origin.place / "src", index=job.origin.place / "git/src.index")
-        bench = Bench(origin=job.origin, arch=job.arch, out=job.origin.place / "out" / job.settings, log=log)
+        bench = Bench(
+            origin=job.origin,
+            arch=job.arch,
+            out=job.origin.place / "out" / job.settings,
+            log=log,
+            variables=job.requested.variables,
+        )
         bench.open()
         lacks = _configure(job, bench, say=say)
         text = (bench.out / ".config").read_text()
@@ -156,6 +165,7 @@ def _make(job: _Job, folder: Path, *, say: Say) -> None:
         shutil.copy(built, folder / "boot" / name)
         shutil.copy(bench.out / "vmlinux", folder / "vmlinux")
         (folder / "boot" / f"config-{release}").write_text(text)
+        _keep_notes(bench, folder)
     shutil.copy(log, folder / "build.log")
     facts = {
         "source": job.origin.label,
@@ -172,6 +182,14 @@ def _make(job: _Job, folder: Path, *, say: Say) -> None:
     }
     (folder / "built.json").write_text(json.dumps(facts, indent=1) + "\n")
     say(f"built {release} in {facts['seconds']} s ({ran.cpu / 60:.1f} CPU-minutes)")
+
+
+def _keep_notes(bench: Bench, folder: Path) -> None:
+    """What gives gcov's counters a meaning: the compiler's notes, and the sources they speak of."""
+    if notes := list(bench.out.glob("io_uring/*.gcno")):
+        (folder / "gcov").mkdir()
+        for file in (*notes, *(bench.origin.place / "src").glob("io_uring/*.[ch]")):
+            shutil.copy(file, folder / "gcov" / file.name)
 
 
 def _configure(job: _Job, bench: Bench, *, say: Say) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ _ARCHES = ("x86", "um")
 _SECTION = re.compile(r"# \[(\w+)\]$")
 _SET = re.compile(r'CONFIG_(\w+)=(y|n|m|-?\d+|0x[0-9a-fA-F]+|"(?:[^"\\]|\\.)*")$')
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set$")
+_MAKE = re.compile(r"# make ([\w.-]+)=(\S+)$")
 _HEADER = re.compile(r"^# Linux/(\w+) \S+ Kernel Configuration$", re.MULTILINE)
 _ARCH_OF = {"x86_64": "x86", "x86": "x86", "i386": "x86", "um": "um"}
 _MANY = 1000
@@ -39,6 +40,8 @@ class Option:
     """file:line, for messages."""
     own: bool
     """From a fragment of the project's, which is meant for every version."""
+    make: bool = False
+    """A variable for make, which to other readers of the file is a comment."""
 
     def __str__(self) -> str:
         return f"CONFIG_{self.name}={self.value} ({self.where})"
@@ -65,6 +68,8 @@ class Requested:
     arch: str
     start: Mapping[str, Option]
     options: Mapping[str, Option]
+    variables: Mapping[str, str]
+    """What make is told beside, for flags of single objects (scripts/Makefile.lib)."""
 
     @property
     def target(self) -> str:
@@ -149,6 +154,8 @@ def _options(text: str, label: str, own: bool) -> Iterator[Option]:
                 )
         elif unset := _UNSET.match(line):
             yield Option(name=unset[1], value="n", arch=arch, where=where, own=own)
+        elif variable := _MAKE.match(line):
+            yield Option(name=variable[1], value=variable[2], arch=arch, where=where, own=own, make=True)
         elif option := _SET.match(line):
             yield Option(name=option[1], value=option[2], arch=arch, where=where, own=own)
         elif line and not line.startswith("#"):
@@ -174,7 +181,13 @@ def merge(fragments: Sequence[Fragment], arch: str) -> Requested:
                 next_step=f"give one that was made with ARCH={'x86_64' if arch == 'x86' else arch}, or another --guest",
             )
     parts = [fragment for fragment in fragments if not fragment.complete]
-    return Requested(arch=arch, start=_last(whole, arch), options=_last(parts, arch))
+    options = _last(parts, arch)
+    return Requested(
+        arch=arch,
+        start=_last(whole, arch),
+        options={name: one for name, one in options.items() if not one.make},
+        variables={name: one.value for name, one in options.items() if one.make},
+    )
 
 
 def _last(fragments: Iterable[Fragment], arch: str) -> dict[str, Option]:

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ringrig import cache
@@ -53,6 +53,8 @@ class Bench:
     out: Path
     log: Path
     ccache: bool = True
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """What make is told beside the rig's own."""
 
     @property
     def _arch_name(self) -> str:
@@ -108,6 +110,7 @@ class Bench:
         store.mkdir(parents=True, exist_ok=True)
         compiler = "ccache gcc" if self.ccache else "gcc"
         variables = {
+            **self.variables,
             "O": "/build/out",
             "ARCH": self._arch_name,
             "CC": compiler,

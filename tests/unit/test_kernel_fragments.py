@@ -267,8 +267,20 @@ def test_what_a_version_lacks_of_our_own_fragments_is_listed(source):
 
     told = fragments.verify(requested, RESULT, source, "x86")
 
-    assert [line.partition("=")[0] for line in told] == ["CONFIG_GCOV_KERNEL", "CONFIG_GCOV_PROFILE_URING"]
+    assert [line.partition("=")[0] for line in told] == ["CONFIG_GCOV_KERNEL"]
     assert all(line.endswith("is not an option of this version") for line in told)
+
+
+def test_variables_for_make(fragment):
+    """They are no options; the last one wins, and an architecture has its own."""
+    first = fragment("CONFIG_A=y\n# make GCOV_PROFILE_kbuf.o=n\n# makes sense\n", "first")
+    second = fragment("# make GCOV_PROFILE_kbuf.o=y\n# [um]\n# make CFLAGS_x.o=-DX=1\n", "second")
+
+    requested = fragments.merge([first, second], "um")
+
+    assert requested.variables == {"GCOV_PROFILE_kbuf.o": "y", "CFLAGS_x.o": "-DX=1"}
+    assert fragments.text(requested) == "CONFIG_A=y\n"
+    assert fragments.merge([first, second], "x86").variables == {"GCOV_PROFILE_kbuf.o": "y"}
 
 
 def test_a_number_out_of_its_range(verify):
