@@ -17,7 +17,6 @@ import platform
 import select
 import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -25,8 +24,9 @@ import pytest
 from _pytest.assertion import pytest_runtest_protocol as explain_comparisons
 from _pytest.runner import collect_one_node, runtestprotocol
 
-from ringrig.guest import here, layout
-from ringrig.guest.children import reap
+from ringrig.guest import command, here, layout
+from ringrig.guest.children import SHOW_PYTHON, python_stack, reap
+from ringrig.guest.switches import Switches
 from ringrig.guest.watch import Watch
 from ringrig.guest.wire import Closed, Message, Wire
 from ringrig.uring.stuck import portrait
@@ -46,7 +46,12 @@ _PLUGINS_OFF = (
     "logging",
     "legacypath",
 )
-_SHOW_PYTHON = signal.SIGUSR2
+_PASSED = b"."
+"""What a child tells after each of several cases but the last."""
+_TELL_SECONDS = 0.5
+"""How often the host hears that they go on."""
+_SAID_BYTES = 1 << 14
+"""Of a command's output its end travels."""
 _END = b"\n"
 """Ends a child's answer, which is JSON in one line."""
 _LEARN_FIRST, _LEARN_EACH = 2, 64
@@ -61,13 +66,14 @@ class Agent:
     def __init__(self, wire: Wire, hello: Message) -> None:
         self._wire = wire
         self._slowness = float(hello["slowness"])
-        self._lock = _kernel_lock() if hello["shared"] else None
+        self._lock = here.kernel_lock() if hello["shared"] else None
         self._watch = Watch(marks=not hello["shared"])
         self._hot = layout.Hot() if layout.is_user_mode() else None
         self._items: dict[str, pytest.Item] = {}
         self._files: dict[str, str] = {}
         self._nodes: dict[pytest.Collector | None, list[pytest.Item | pytest.Collector]] = {}
         self._tops = frozenset(hello["tops"])
+        self._switches = Switches()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> bool:
@@ -98,7 +104,7 @@ class Agent:
         with contextlib.suppress(Closed):
             while (message := self._wire.receive()) is not None and message["op"] != "quit":
                 if message["op"] == "run":
-                    self._run(message["id"], message["nodeid"])
+                    self._run(message)
                 elif message["op"] == "settle":
                     time.sleep(message["seconds"])
                     self._wire.send({"op": "settled", "log": self._watch.log(), "taint": self._watch.taint()})
@@ -112,31 +118,39 @@ class Agent:
                     if isinstance(child, pytest.Directory) and child.path.name in self._tops:
                         self._children(child)
 
-    def _run(self, number: int, nodeid: str) -> None:
-        item = self._find(nodeid)
-        if isinstance(item, str):
-            self._wire.send({"op": "done", "id": number, "lost": item})
+    def _run(self, message: Message) -> None:
+        """Run the cases that `message` names in one child, up to the first that does not pass; or its `command`."""
+        number, items = message["id"], [self._find(nodeid) for nodeid in message.get("nodeids", [])]
+        if lost := [item for item in items if isinstance(item, str)]:
+            self._wire.send({"op": "done", "id": number, "lost": lost[0]})
             return
+        name = message["command"] if "command" in message else message["nodeids"][0]
+        if "mutant" in message:
+            self._switches.choose(message["mutant"])
         if self._lock is not None:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             self._wire.send({"op": "begun", "id": number})
         before = self._watch.log()  # what came after the case before this one ended
-        self._watch.mark(f"begin {number} {nodeid}")
+        self._watch.mark(f"begin {number} {name}")
         began = time.clock_gettime(time.CLOCK_MONOTONIC)
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         python = os.memfd_create("python-stack", os.MFD_CLOEXEC)
         agent, pid = os.getpid(), os.fork()
         if pid == 0:
-            self._case(item, number, write_end, python, agent)
+            if "command" in message:
+                command.run(message["command"], write_end, agent)
+            self._cases(
+                [item for item in items if not isinstance(item, str)], number, write_end, python, agent
+            )
         os.close(write_end)
-        answer, stacks = self._await(pid, read_end, number, python)
+        answer, stacks = self._await(pid, read_end, number, python, "command" not in message)
         os.close(python)
         os.close(read_end)
         reaped, status = reap(pid, seconds=_REAP_SECONDS * self._slowness)
         stuck = "" if reaped else portrait(pid)
         left = self._watch.pins_back(seconds=1.0 * self._slowness) if reaped else 0
         ended = time.clock_gettime(time.CLOCK_MONOTONIC)
-        self._watch.mark(f"end {number} {nodeid}")
+        self._watch.mark(f"end {number} {name}")
         done: Message = {
             "op": "done",
             "id": number,
@@ -145,7 +159,11 @@ class Agent:
             "ended": ended,
             "status": status,
             "reaped": reaped,
-            "reports": _reports(answer),
+            **(
+                {"said": answer[-_SAID_BYTES:].decode(errors="replace")}
+                if "command" in message
+                else _told(answer)
+            ),
             "stacks": stacks,
             "stuck": stuck,
             "log": [*before, *self._watch.log()],
@@ -153,12 +171,17 @@ class Agent:
             "pins_left": left,
             "blind": self._watch.blind,
         }
+        if "mutant" in message:
+            done["reached"] = self._switches.reached()
         if self._lock is not None:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
         self._wire.send(done)
 
-    def _case(self, item: pytest.Item, number: int, write_end: int, python: int, agent: int) -> None:
-        """In the child: run the case with its whole set-up and tear-down, write its reports, leave."""
+    def _cases(self, items: list[pytest.Item], number: int, write_end: int, python: int, agent: int) -> None:
+        """In the child: run each case with its whole set-up and tear-down until one does not pass, and leave.
+
+        Tells a dot for each that passed before the last, then the last one's reports.
+        """
         code, me = 1, os.getpid()
         try:
             os.setsid()
@@ -170,20 +193,29 @@ class Agent:
             os.close(self._wire.write_fd)
             if self._lock is not None:  # what a case leaves behind must not keep others from the kernel
                 os.close(self._lock)
-            faulthandler.register(_SHOW_PYTHON, file=python)
-            learns = number % _LEARN_EACH == _LEARN_FIRST
+            faulthandler.register(SHOW_PYTHON, file=python)
+            learns = len(items) == 1 and number % _LEARN_EACH == _LEARN_FIRST
             if self._hot is not None:
                 self._hot.begin_learning() if learns else self._hot.take()
+            for item in items:
+                if item is not items[0]:
+                    self._watch.mark(f"goes on {number} {item.nodeid}")
+                # pytest asks pytest_assertrepr_compare, which the suites have, only inside this hook of its own.
+                explaining = explain_comparisons(item)
+                next(explaining)
+                reports = runtestprotocol(item, log=False, nextitem=None)
+                explaining.close()
+                if os.getpid() != me:  # a process that the case forked may come back here, too
+                    os._exit(0)
+                if item is items[-1] or not all(report.passed for report in reports):
+                    break
+                os.write(write_end, _PASSED)
             config = item.config
-            # pytest asks pytest_assertrepr_compare, which the suites have, only inside this hook of its own.
-            explaining = explain_comparisons(item)
-            next(explaining)
-            reports = runtestprotocol(item, log=False, nextitem=None)
             out = [
                 config.hook.pytest_report_to_serializable(config=config, report=report) for report in reports
             ]
             data = json.dumps(out, default=str).encode() + _END
-            while data and os.getpid() == me:  # a process that the case forked may come back here, too
+            while data:
                 data = data[os.write(write_end, data) :]
             if self._hot is not None and learns:
                 self._hot.learnt()
@@ -191,12 +223,12 @@ class Agent:
         finally:
             os._exit(code)
 
-    def _await(self, pid: int, read_end: int, number: int, python: int) -> tuple[bytes, str]:
-        """The child's answer; its portrait too when the host wants an end made of it.
+    def _await(self, pid: int, read_end: int, number: int, python: int, has_end: bool) -> tuple[bytes, str]:
+        """The child's answer (`has_end`: which _END ends); its portrait too when the host wants an end made of it.
 
         Closed: the host is gone.
         """
-        answer, stacks = b"", ""
+        answer, stacks, told = b"", "", time.monotonic()
         exited = os.pidfd_open(pid)
         watched = [exited, read_end, self._wire.read_fd]
         try:
@@ -205,11 +237,13 @@ class Agent:
                 if read_end in ready:
                     data = os.read(read_end, 1 << 16)
                     answer += data
+                    if data.strip(_PASSED) == b"" and time.monotonic() > told + _TELL_SECONDS:
+                        told = time.monotonic()
+                        self._wire.send({"op": "goes on", "id": number})
                     if not data:
                         watched.remove(read_end)
-                    if answer.endswith(
-                        _END
-                    ):  # a child that is stuck in the kernel has said its say, but stays
+                    # A child that is stuck in the kernel has said its say, but stays.
+                    if has_end and answer.endswith(_END):
                         select.select([exited], [], [], _REAP_SECONDS * self._slowness)
                         return answer, stacks
                 elif exited in ready:
@@ -217,7 +251,7 @@ class Agent:
                 if self._wire.pending() or self._wire.read_fd in ready:
                     message = self._wire.receive()
                     if message is not None and message["op"] == "abort" and message["id"] == number:
-                        return answer, f"{portrait(pid)}\n{_python_stack(pid, python)}"
+                        return answer, f"{portrait(pid)}\n{python_stack(pid, python)}"
         except Closed:
             reap(pid, seconds=_REAP_SECONDS)
             raise
@@ -270,29 +304,13 @@ class Agent:
             self._files[report.nodeid] = report.longreprtext
 
 
-def _python_stack(pid: int, python: int) -> str:
-    """Where in Python the case is, as its own signal handler tells; a case stuck in the kernel cannot."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, _SHOW_PYTHON)
-        time.sleep(0.3)
-    told = os.pread(python, 1 << 14, 0).decode(errors="replace")
-    return told or "(no Python stack: it did not take the signal)"
-
-
-def _reports(answer: bytes) -> object:
-    """What the child sent; None if it was cut short, or ended before it could."""
+def _told(answer: bytes) -> Message:
+    """How many cases had passed before the last, and its reports: None if they were cut short, or never sent."""
+    told = answer.lstrip(_PASSED)
     try:
-        return json.loads(answer)
+        return {"passed": len(answer) - len(told), "reports": json.loads(told)}
     except ValueError:
-        return None
-
-
-def _kernel_lock() -> int:
-    """A lock that all rigs on this kernel share: oracles that watch the whole kernel need it to themselves,
-    case by case.
-    """
-    path = Path(tempfile.gettempdir(), f"ringrig-{os.getuid()}.lock")
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        return {"passed": len(answer) - len(told), "reports": None}
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ import fcntl
 import os
 import socket
 import struct
+import tempfile
 from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -35,3 +36,11 @@ def refusal() -> str:
     why = os.strerror(ctypes.get_errno())
     switch = Path("/proc/sys/kernel/io_uring_disabled")
     return f"{why}, kernel.io_uring_disabled={switch.read_text().strip()}" if switch.exists() else why
+
+
+def kernel_lock() -> int:
+    """A lock that all rigs on this kernel share: oracles that watch the whole kernel need it to themselves,
+    case by case.
+    """
+    path = Path(tempfile.gettempdir(), f"ringrig-{os.getuid()}.lock")
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

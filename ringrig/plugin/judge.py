@@ -67,7 +67,7 @@ def judge(course: Course, *, taint: int, seconds: float, shared: bool, boxed: bo
     if done["stacks"]:
         what = f"no end after {seconds:.0f} s (--case-timeout, scaled): killed"
         out.troubles.append(Trouble(kind="timeout", what=what, detail=done["stacks"]))
-    elif done["reports"] is None:
+    elif "reports" in done and done["reports"] is None:
         out.troubles.append(
             Trouble(kind="died", what=f"the case's process ended early: {ending(done['status'])}")
         )

@@ -11,7 +11,7 @@ from ringrig.guest.wire import Closed, Message
 from ringrig.plugin import blame
 from ringrig.plugin.ahead import Ahead
 from ringrig.plugin.blame import Ran
-from ringrig.plugin.judge import Course, Trouble, judge, logged, of_splat
+from ringrig.plugin.judge import Course, Judgement, Trouble, judge, logged, of_splat
 from ringrig.vm import machine as machines
 from ringrig.vm.machine import Machine
 from ringrig.vm.plan import Plan
@@ -50,6 +50,17 @@ class Outcome:
     """Troubles that could not be decided, with the suspects' node ids."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """How an attempt went; `cases` are those that ran in the same guest, this one last."""
+
+    course: Course
+    ran: Ran
+    cases: list[Ran]
+    found: Judgement
+    guest: str
+
+
 class Keeper:
     """Keeps the guest of one worker."""
 
@@ -80,25 +91,33 @@ class Keeper:
 
         RigError: there is no guest to run it on, nor will there be.
         """
+        tried = self.attempt({"nodeids": [nodeid]})
+        outcome = Outcome(ran=tried.ran, guest=tried.guest, reports=tried.course.done.get("reports"))
+        outcome.troubles = tried.found.troubles
+        for splat in tried.found.splats:
+            self._attribute(splat, tried.cases, outcome)
+        return outcome
+
+    def attempt(self, what: Message) -> Tried:
+        """Have the agent run `what` ({"nodeids": …, …}), and replace a guest that it spoilt; no splat is attributed yet.
+
+        RigError: there is no guest to run it on, nor will there be.
+        """
         machine = self.ready_machine()
         if self._manner.fresh:
             self._ahead.fill()
-        course, ran = self._course(machine, nodeid)
+        course, ran = self._course(machine, what)
         cases = [*self._ran, ran]
-        outcome = Outcome(ran=ran, guest=machine.name, reports=course.done.get("reports"))
         seconds = self._manner.timeout * machine.slowness
         boxed = machine.guest is not None
         found = judge(course, taint=self._taint, seconds=seconds, shared=self.plan.shared, boxed=boxed)
-        outcome.troubles = found.troubles
         self._taint |= course.done.get("taint") or 0
         self.blind.update(course.done.get("blind", {}))
         self._ran = cases[-4 * blame.MOST_SUSPECTS :]
         kept = self._manner.keep and course.end == "done"
         if (found.spoilt or self._manner.fresh) and not kept:
             self._give_up()
-        for splat in found.splats:
-            self._attribute(splat, cases, outcome)
-        return outcome
+        return Tried(course=course, ran=ran, cases=cases, found=found, guest=machine.name)
 
     def finish(self) -> Outcome | None:
         """Watch the guest a last time for splats that come late. None: nothing to say."""
@@ -163,22 +182,23 @@ class Keeper:
         }
         machine.agent(facts=facts, options=self._manner.options)
 
-    def _course(self, machine: Machine, nodeid: str, *, again: bool = True) -> tuple[Course, Ran]:
-        """Have the agent run `nodeid`, and wait for it as long as it may take."""
+    def _course(self, machine: Machine, what: Message, *, again: bool = True) -> tuple[Course, Ran]:
+        """Have the agent run `what`, and wait for it as long as it may take."""
         assert machine.link is not None
         self._number += 1
         number, printed = self._number, machine.printed()
+        name = what["command"] if "command" in what else what["nodeids"][0]
         course = Course(end="dead")
         try:
-            machine.link.send({"op": "run", "id": number, "nodeid": nodeid})
+            machine.link.send({"op": "run", "id": number, **what})
             turn = _TURN_SECONDS if self.plan.shared else 0.0
             done = self._await(machine, (self._manner.timeout + 2) * machine.slowness, turn=turn)
             if done is None:
                 machine.link.send({"op": "abort", "id": number})
                 done = self._await(machine, 4 + 3 * machine.slowness)
                 if again and done is not None and done["ended"] - done["began"] < self._manner.timeout / 2:
-                    self._say(f"{nodeid} had hardly begun when its time was up: the link stalled; once more")
-                    return self._course(machine, nodeid, again=False)
+                    self._say(f"{name} had hardly begun when its time was up: the link stalled; once more")
+                    return self._course(machine, what, again=False)
             course = Course(end="silent") if done is None else Course(end="done", done=done)
         except Closed:
             machine.await_death()
@@ -188,7 +208,7 @@ class Keeper:
             course.console, course.complaints = machine.console(printed), machine.link.complaints()
         before = max((case.ended or 0.0 for case in self._ran), default=0.0)
         ran = Ran(
-            nodeid=nodeid,
+            nodeid=name,
             number=number,
             pid=course.done.get("pid", -1),
             began=course.done.get("began", before),
@@ -204,7 +224,7 @@ class Keeper:
         limit = time.monotonic() + seconds + turn
         while (left := limit - time.monotonic()) > 0:
             message = machine.link.receive(min(0.5, left))
-            if message is not None and message["op"] == "begun":
+            if message is not None and message["op"] in ("begun", "goes on"):
                 limit = time.monotonic() + seconds
             elif message is not None:
                 return message
@@ -254,7 +274,7 @@ class Keeper:
         self._give_up()
         for case in reversed(suspected):
             machine = self.ready_machine()
-            course, again = self._course(machine, case.nodeid)
+            course, again = self._course(machine, {"nodeids": [case.nodeid]})
             splats = logged(course.done.get("log", [])) or find_splats(course.console)
             if not splats and course.end == "done":
                 splats = self._settle(machine, blame.wait_for(splat, case))

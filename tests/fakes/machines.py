@@ -137,8 +137,8 @@ class FakeLink:
             if machine.aborts is not None:
                 self.answers.append(machine.aborts(message["id"]))
         else:
-            world.ran.append((machine.name, message["nodeid"]))
-            answer = world.does.get(message["nodeid"], lambda _, number: world.done(number))(
+            world.ran.append((machine.name, message["nodeids"][0]))
+            answer = world.does.get(message["nodeids"][0], lambda _, number: world.done(number))(
                 machine, message["id"]
             )
             self.answers += answer if isinstance(answer, list) else [answer] if answer else []

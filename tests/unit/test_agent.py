@@ -184,7 +184,7 @@ def run(machine):
 
     def run(nodeid, *, folder="suites", abort_after=None):
         number = next(count)
-        machine.link.send({"op": "run", "id": number, "nodeid": f"{folder}/{nodeid}"})
+        machine.link.send({"op": "run", "id": number, "nodeids": [f"{folder}/{nodeid}"]})
         begun = machine.link.receive(20)
         if begun["op"] == "done":
             return begun
@@ -378,7 +378,7 @@ def test_a_host_that_hangs_up_ends_agent_and_case(suite):
     (suite / "orphans").unlink(missing_ok=True)
     machine = started(suite, "hang-up")
     agent = machine.ready["pid"]
-    machine.link.send({"op": "run", "id": 1, "nodeid": "suites/test_orphans.py::test_hangs_with_orphans"})
+    machine.link.send({"op": "run", "id": 1, "nodeids": ["suites/test_orphans.py::test_hangs_with_orphans"]})
     orphans = written(suite / "orphans", 4)
     case = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
     began = time.monotonic()
@@ -393,7 +393,7 @@ def test_an_agent_that_dies_takes_its_case_along(suite):
     """And the host is told."""
     machine = started(suite, "killed")
     agent = machine.ready["pid"]
-    machine.link.send({"op": "run", "id": 1, "nodeid": "suites/test_outcomes.py::test_hangs"})
+    machine.link.send({"op": "run", "id": 1, "nodeids": ["suites/test_outcomes.py::test_hangs"]})
     case = children(agent)
 
     os.kill(agent, signal.SIGKILL)
@@ -411,7 +411,7 @@ from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from unit.test_agent import started
 machine = started(Path(sys.argv[1]), "orphaned")
-machine.link.send({{"op": "run", "id": 1, "nodeid": "suites/test_orphans.py::test_hangs_with_orphans"}})
+machine.link.send({{"op": "run", "id": 1, "nodeids": ["suites/test_orphans.py::test_hangs_with_orphans"]}})
 print(machine.ready["pid"], flush=True)
 while machine.link.receive(1000):
     pass
@@ -448,7 +448,7 @@ def test_a_case_that_cannot_be_reaped_does_not_tell_against_the_next(suite):
     """Like one stuck in the kernel: a tracer (this process) keeps it from its parent after its death."""
     libc = ctypes.CDLL(None, use_errno=True)
     machine = started(suite, "stuck")
-    machine.link.send({"op": "run", "id": 1, "nodeid": "suites/test_outcomes.py::test_hangs"})
+    machine.link.send({"op": "run", "id": 1, "nodeids": ["suites/test_outcomes.py::test_hangs"]})
     (case,) = map(int, children(machine.ready["pid"]))
     if libc.ptrace(PTRACE_SEIZE, case, None, None) != 0:
         pytest.skip(f"no ptrace here: {os.strerror(ctypes.get_errno())}")
@@ -456,7 +456,7 @@ def test_a_case_that_cannot_be_reaped_does_not_tell_against_the_next(suite):
 
     try:
         assert answer(machine)["reaped"] is False
-        machine.link.send({"op": "run", "id": 2, "nodeid": "suites/test_outcomes.py::test_passes"})
+        machine.link.send({"op": "run", "id": 2, "nodeids": ["suites/test_outcomes.py::test_passes"]})
         assert answer(machine)["reaped"] is True
     finally:
         os.waitpid(case, 0x40000000)
@@ -484,9 +484,9 @@ def answer(machine):
 def test_two_agents_on_one_kernel_take_turns(suite, machine, run):
     """Oracles that watch the whole kernel need it to themselves, case by case."""
     other = started(suite, "other")
-    other.link.send({"op": "run", "id": 1, "nodeid": "suites/test_outcomes.py::test_hangs"})
+    other.link.send({"op": "run", "id": 1, "nodeids": ["suites/test_outcomes.py::test_hangs"]})
     assert len(children(other.ready["pid"])) == 1
-    machine.link.send({"op": "run", "id": 900, "nodeid": "suites/test_outcomes.py::test_passes"})
+    machine.link.send({"op": "run", "id": 900, "nodeids": ["suites/test_outcomes.py::test_passes"]})
 
     assert machine.link.receive(0.3) is None
 
