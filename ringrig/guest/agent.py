@@ -26,6 +26,7 @@ from _pytest.runner import collect_one_node, runtestprotocol
 
 from ringrig.guest import command, here, layout
 from ringrig.guest.children import SHOW_PYTHON, python_stack, reap
+from ringrig.guest.gcov import Counters
 from ringrig.guest.switches import Switches
 from ringrig.guest.watch import Watch
 from ringrig.guest.wire import Closed, Message, Wire
@@ -73,6 +74,7 @@ class Agent:
         self._files: dict[str, str] = {}
         self._nodes: dict[pytest.Collector | None, list[pytest.Item | pytest.Collector]] = {}
         self._tops = frozenset(hello["tops"])
+        self._counters = Counters() if hello.get("gcov") else None
         self._switches = Switches()
 
     @pytest.hookimpl(tryfirst=True)
@@ -171,6 +173,8 @@ class Agent:
             "pins_left": left,
             "blind": self._watch.blind,
         }
+        if self._counters is not None:
+            done["gcov"] = self._counters.take()
         if "mutant" in message:
             done["reached"] = self._switches.reached()
         if self._lock is not None:

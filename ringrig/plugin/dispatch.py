@@ -22,6 +22,8 @@ from ringrig.vm import shell
 from ringrig.vm.lines import Lines
 
 _NEEDS = re.compile(r"Skipped: needs ([^:]+):")
+OUTCOME = pytest.StashKey[Outcome]()
+"""What became of an item, for plugins that want more of it than its reports."""
 
 
 class Dispatch:
@@ -67,6 +69,7 @@ class Dispatch:
             item.session.shouldstop = error.what.splitlines()[0]
             reports = [_report(item.nodeid, item.location, "setup", "failed", error.what.splitlines()[0])]
         else:
+            item.stash[OUTCOME] = outcome
             self._place(outcome)
             reports = self._reports(item, outcome)
             self._tell(outcome)

@@ -48,6 +48,8 @@ class Outcome:
     """Troubles that earlier cases turned out to have caused: (node id, trouble)."""
     uncertain: list[tuple[Trouble, list[str]]] = field(default_factory=list)
     """Troubles that could not be decided, with the suspects' node ids."""
+    gcov: dict[str, str] | None = None
+    """What the kernel counted (ringrig.guest.gcov); None where nothing was read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,7 @@ class Keeper:
         tried = self.attempt({"nodeids": [nodeid]})
         outcome = Outcome(ran=tried.ran, guest=tried.guest, reports=tried.course.done.get("reports"))
         outcome.troubles = tried.found.troubles
+        outcome.gcov = tried.course.done.get("gcov")
         for splat in tried.found.splats:
             self._attribute(splat, tried.cases, outcome)
         return outcome

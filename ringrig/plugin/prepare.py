@@ -70,6 +70,7 @@ def _prepare(config: pytest.Config, progress: Progress) -> Context:
         accel=config.getoption("accel"),
         cpus=config.getoption("cpus"),
         memory=config.getoption("memory"),
+        gcov=config.pluginmanager.hasplugin("ringrig.campaign.coverage_session"),
     )
     if isinstance(target, Image):
         if not kernel_config.requirements(target):

@@ -83,6 +83,7 @@ class Machine:
             "slowness": self.slowness,
             "options": list(options),
             "tops": list(self.plan.tops),
+            "gcov": self.plan.gcov,
             "facts": {**facts, "shared": self.plan.shared},
         }
         ready, heard = None, ""

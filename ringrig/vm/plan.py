@@ -41,6 +41,8 @@ class Plan:
     vmlinux: str | None = None
     profile: str | None = None
     lacks: tuple[str, ...] = ()
+    gcov: bool = False
+    """The kernel's own counters of what it executed are read after each case."""
     accel: str = "auto"
     cpus: int = 2
     memory: str = "1G"
