@@ -5,6 +5,7 @@ Exit codes 0–5 keep pytest's meaning; the rig's own start at 10 (docs/exit-cod
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -98,3 +99,10 @@ class BuildFailed(RigError, RuntimeError):
     """The kernel's own build failed; the compiler's words are in the message, the whole log in the cache."""
 
     exit_code = 23
+    log: Path | None = None
+
+
+class BadCatalogue(RigError, ValueError):
+    """A file of mutants that cannot be read, or a mutant that the source cannot take."""
+
+    exit_code = 24

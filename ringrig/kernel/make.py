@@ -99,10 +99,12 @@ class Bench:
         # make itself has ended, so no file is half written.
         (self.out / _UNFINISHED).unlink()
         if status:
-            raise BuildFailed(
+            failure = BuildFailed(
                 f"{self.origin.label} does not build ({' '.join(targets)}, {self._arch_name}):\n{tail.errors()}",
                 next_step=f"the whole log: {self.log}",
             )
+            failure.log = self.log
+            raise failure
         return Ran(steps=steps, cpu=_seconds((self.out / _TIMES).read_text()))
 
     def _argv(self, targets: Sequence[str], flags: str) -> list[str]:

@@ -10,18 +10,20 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from ringrig import cache, host, vmimage
+from ringrig.cache import Say
 from ringrig.errors import NoSpace, RigError
 from ringrig.guest.markers import MARKERS
 from ringrig.kernel import config as kernel_config
 from ringrig.kernel import resolve
 from ringrig.kernel.build import patch_files
-from ringrig.kernel.spec import Board, Image, Wanted
+from ringrig.kernel.spec import Board, Image, Target, Wanted
 from ringrig.plugin.progress import Progress
 from ringrig.vm import board, pack
 from ringrig.vm.link import Keys
@@ -51,10 +53,32 @@ def prepare(config: pytest.Config, progress: Progress) -> Context:
 
 
 def _prepare(config: pytest.Config, progress: Progress) -> Context:
-    spec = config.getoption("kernel")
     get = config.getoption
     wanted = Wanted.of(guest=get("guest"), configs=get("config"), patches=get("patch"))
-    target = resolve(spec, wanted=wanted, say=progress.say)
+    target = resolve(get("kernel"), wanted=wanted, say=progress.say)
+    means = {name: get(name) for name in ("image", "accel", "cpus", "memory")}
+    context = context_for(target, wanted, config.rootpath, _tops(config), say=progress.say, **means)
+    if context.plan.kind == "image" and not config.option.collectonly:
+        pack.rewritten(config.rootpath, context.plan.tops)
+    pack_suite(context.plan, config.rootpath)
+    if not config.option.xmlpath:
+        config.option.xmlpath = str(context.folder / "junit.xml")
+    return context
+
+
+def context_for(
+    target: Target,
+    wanted: Wanted,
+    root: Path,
+    tops: Iterable[str],
+    *,
+    image: str = "host",
+    accel: str = "auto",
+    cpus: int = 2,
+    memory: str = "1G",
+    say: Say,
+) -> Context:
+    """A run of the clone `root` on a kernel: all that its guests need but the packed suite. Raises RigErrors."""
     notes: list[str] = []
     scratch = _scratch()
     plan = Plan(
@@ -65,12 +89,11 @@ def _prepare(config: pytest.Config, progress: Progress) -> Context:
         folder="",
         scratch=str(scratch),
         suite=str(scratch / "suite.tar"),
-        tops=tuple(sorted(_tops(config))),
+        tops=tuple(sorted(tops)),
         pack="",
-        accel=config.getoption("accel"),
-        cpus=config.getoption("cpus"),
-        memory=config.getoption("memory"),
-        gcov=config.pluginmanager.hasplugin("ringrig.campaign.coverage_session"),
+        accel=accel,
+        cpus=cpus,
+        memory=memory,
     )
     if isinstance(target, Image):
         if not kernel_config.requirements(target):
@@ -78,7 +101,6 @@ def _prepare(config: pytest.Config, progress: Progress) -> Context:
         if target.build_id is None:
             notes.append("the image shows no build-id: that it is the kernel that runs could not be checked")
         Keys.make(plan.keys)
-        root = _root(config.getoption("image"), progress)
         plan = replace(
             plan,
             kind="image",
@@ -90,27 +112,27 @@ def _prepare(config: pytest.Config, progress: Progress) -> Context:
             lacks=target.lacks,
             modules=str(target.modules) if target.modules else None,
             build_id=target.build_id,
-            sshd=str(host.sshd(say=progress.say)),
-            root=root,
+            sshd=str(host.sshd(say=say)),
+            root=_root(image, say),
         )
     elif isinstance(target, Board):
         plan = replace(plan, kind="board", user=target.user or "", host=target.host, port=target.port or 22)
         plan = replace(plan, release=board.release(plan))
     if plan.kind != "host":
-        plan = replace(plan, pack=str(pack.dependencies(say=progress.say)))
-    with cache.writing("the packed suite"):
-        if plan.kind == "image" and not config.option.collectonly:
-            pack.rewritten(config.rootpath, plan.tops)
-        pack.suite(config.rootpath, plan.tops, _ini(), Path(plan.suite))
-    folder = _run_folder(config.rootpath, target.spec)
+        plan = replace(plan, pack=str(pack.dependencies(say=say)))
+    folder = _run_folder(root, target.spec)
     plan = replace(plan, folder=str(folder))
     if isinstance(target, Image) and target.config is not None:
         with cache.writing("the run folder"):
             shutil.copy(target.config, folder / "kernel.config")
             _keep_inputs(target, wanted, folder)
-    if not config.option.xmlpath:
-        config.option.xmlpath = str(folder / "junit.xml")
     return Context(plan=plan, folder=folder, notes=tuple(notes))
+
+
+def pack_suite(plan: Plan, root: Path, *, files: Path | None = None) -> None:
+    """The tar that travels to the plan's guests; `files` is a folder that goes with it. NoSpace."""
+    with cache.writing("the packed suite"):
+        pack.suite(root, plan.tops, _ini(), Path(plan.suite), files=files)
 
 
 def _keep_inputs(image: Image, wanted: Wanted, folder: Path) -> None:
@@ -142,8 +164,8 @@ def _ini() -> str:
     )
 
 
-def _root(name: str, progress: Progress) -> str | None:
-    root = vmimage.build(name, say=progress.say)
+def _root(name: str, say: Say) -> str | None:
+    root = vmimage.build(name, say=say)
     return None if root == Path("/") else str(root)
 
 

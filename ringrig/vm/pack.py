@@ -23,6 +23,7 @@ from py_compile import PycInvalidationMode, compile
 import pytest
 
 from ringrig import cache
+from ringrig.guest.command import FOLDER
 
 _PARTS = ("ringrig/__init__.py", "ringrig/uring", "ringrig/model", "ringrig/guest")
 # What the agent, the cases and pytest import, found out by importing it all in a clean interpreter.
@@ -120,8 +121,10 @@ def rewritten(root: Path, tops: Iterable[str]) -> None:
             return
 
 
-def suite(root: Path, tops: Iterable[str], ini: str, path: Path) -> None:
+def suite(root: Path, tops: Iterable[str], ini: str, path: Path, *, files: Path | None = None) -> None:
     """A tar of the test folders `tops` (below `root`), of what of ringrig travels, and of pytest's `ini`, at `path`.
+
+    `files` is a folder that goes along (ringrig/guest/command.py).
 
     pytest's rewritten modules in __pycache__ go along: they are valid as long as the sources' times travel too.
     """
@@ -129,6 +132,8 @@ def suite(root: Path, tops: Iterable[str], ini: str, path: Path) -> None:
         for top in [*_PARTS, *sorted(set(tops))]:
             if (root / top).exists():
                 out.add(root / top, top)
+        if files is not None:
+            out.add(files, FOLDER)
         with tempfile.NamedTemporaryFile("w", suffix=".ini") as file:
             file.write(ini)
             file.flush()
