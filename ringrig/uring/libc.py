@@ -19,6 +19,7 @@ PAGE_SIZE: Final = os.sysconf("SC_PAGESIZE")
 PROT_NONE: Final = 0
 PROT_READ: Final = 1
 PROT_WRITE: Final = 2
+PROT_EXEC: Final = 4
 MAP_SHARED: Final = 0x01
 MAP_PRIVATE: Final = 0x02
 MAP_FIXED: Final = 0x10

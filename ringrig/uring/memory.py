@@ -112,18 +112,21 @@ class Arena:
 
     def ramfs_file(self) -> int:
         """A file on a ramfs mounted nowhere; generic_file_vm_ops has page_mkwrite, so dirt is tracked."""
-        with_name = ctypes.create_string_buffer(b"ramfs")
+        return self.own(os.open("ring", os.O_RDWR | os.O_CREAT, 0o600, dir_fd=self.mount("ramfs")))
+
+    def mount(self, kind: str) -> int:
+        """The root of a file system of that kind, mounted nowhere; Unavailable where it cannot be had."""
+        with_name = ctypes.create_string_buffer(kind.encode())
         fs = libc.syscall(libc.NR_FSOPEN, ctypes.addressof(with_name), 0)
         if fs < 0:
-            raise Unavailable(-fs, f"fsopen(ramfs): {os.strerror(-fs)}")
+            raise Unavailable(-fs, f"fsopen({kind}): {os.strerror(-fs)}")
         self.own(fs)
         if (res := libc.syscall(libc.NR_FSCONFIG, fs, _FSCONFIG_CMD_CREATE)) < 0:
-            raise Unavailable(-res, f"fsconfig(ramfs): {os.strerror(-res)}")
+            raise Unavailable(-res, f"fsconfig({kind}): {os.strerror(-res)}")
         mount = libc.syscall(libc.NR_FSMOUNT, fs)
         if mount < 0:
-            raise Unavailable(-mount, f"fsmount(ramfs): {os.strerror(-mount)}")
-        self.own(mount)
-        return self.own(os.open("ring", os.O_RDWR | os.O_CREAT, 0o600, dir_fd=mount))
+            raise Unavailable(-mount, f"fsmount({kind}): {os.strerror(-mount)}")
+        return self.own(mount)
 
     def disk_file(self) -> int:
         """A nameless file on ext4, xfs, btrfs or f2fs, else Unavailable."""

@@ -18,6 +18,7 @@ from typing import TypedDict
 from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
 from ringrig.uring.counters import multiprocessor
+from ringrig.uring.faults import Injector
 from ringrig.uring.layout import LAYOUTS, MERGED, RFC, Layout
 from ringrig.uring.memory import Arena, Unavailable
 from ringrig.uring.requests import selecting
@@ -142,6 +143,7 @@ def _findings(ring: Ring, arena: Arena, features: int) -> list[tuple[str, str]]:
         ("prot_none", _prot_none(arena)),
         ("task_restrictions", _task_restrictions()),
         ("ramfs", _can(arena.ramfs_file)),
+        ("faults", _can(_faults)),
         ("disk_file", _can(arena.disk_file)),
         ("memfd_secret", _can(lambda: arena.secret(libc.PAGE_SIZE))),
     ]
@@ -262,6 +264,11 @@ def _task_restrictions() -> str:
     if res == -errno.EBADF:
         return "io_uring_register() on fd -1 says -EBADF"
     return _absent("IORING_REGISTER_RESTRICTIONS on fd -1", min(0, res))
+
+
+def _faults() -> int:
+    with Injector():
+        return 0
 
 
 def _pin_counters() -> str:
