@@ -58,6 +58,8 @@ def _prepare(config: pytest.Config, progress: Progress) -> Context:
     target = resolve(get("kernel"), wanted=wanted, say=progress.say)
     means = {name: get(name) for name in ("image", "accel", "cpus", "memory")}
     context = context_for(target, wanted, config.rootpath, _tops(config), say=progress.say, **means)
+    if config.pluginmanager.hasplugin("ringrig.campaign.coverage_session"):
+        context = replace(context, plan=replace(context.plan, gcov=True))
     if context.plan.kind == "image" and not config.option.collectonly:
         pack.rewritten(config.rootpath, context.plan.tops)
     pack_suite(context.plan, config.rootpath)
