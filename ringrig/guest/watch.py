@@ -9,7 +9,7 @@ import os
 import time
 
 _PIN_COUNTERS = (b"nr_foll_pin_acquired ", b"nr_foll_pin_released ")
-_LOG_LIMIT = 400
+_LOG_LIMIT = 4000
 """Records of one case that travel to the host; a kernel that logs more has said enough (the console has
 all).
 """

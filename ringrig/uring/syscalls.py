@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+from collections.abc import Callable
 from ctypes import Array, Structure, c_long, c_ulong
 from functools import cache
 
@@ -52,7 +53,7 @@ _CODE = bytes.fromhex(
 
 
 @cache
-def _walker() -> ctypes._CFuncPtr:
+def _walker() -> Callable[[int, int, int], None]:
     if platform.machine() != "x86_64":
         raise Unavailable(0, f"calls back to back are x86-64 machine code, and this is {platform.machine()}")
     addr = Arena().map(libc.PAGE_SIZE)  # for the life of the process
