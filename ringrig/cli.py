@@ -22,6 +22,8 @@ usage: rig COMMAND …
   rig image [list | build NAME]               what a guest's root can be
   rig shell [--kernel K]                      a shell in a guest
   rig gdb                                     attach to a guest that was kept
+  rig coverage [--kernel K] …                 which lines of the provided-buffer code the suites execute
+  rig coverage --reach FILE:LINE [--from RUN] the cases that execute a line
   rig bench boot | build | nops               what a guest, a build, a provided buffer costs
 
 kernels: host · debian[:X.Y] · debian-uml[:X.Y] · source[:X.Y] · tree:PATH[@REV] · a bzImage or vmlinuz ·
@@ -186,6 +188,12 @@ def _bench(arguments: list[str]) -> int:
     return bench.main(arguments)
 
 
+def _coverage(arguments: list[str]) -> int:
+    from ringrig.campaign import coverage
+
+    return coverage.main(arguments)
+
+
 def _parser(name: str, description: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(prog=f"rig {name}", description=description)
 
@@ -200,6 +208,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "shell": _shell,
     "gdb": _gdb,
     "bench": _bench,
+    "coverage": _coverage,
 }
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def count(gcov: Iterable[Mapping[str, str]], notes: Path) -> list[Counts]:
     cases = list(gcov)
     wanted = sorted({item for case in cases for item in case.items()})
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        found = dict(zip(wanted, pool.map(lambda item: _one(*item, notes), wanted), strict=True))
+        found = dict(zip(wanted, pool.map(lambda item: _one(item[0], item[1], notes), wanted), strict=True))
     out = []
     for case in cases:
         total = Counts()

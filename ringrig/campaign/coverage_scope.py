@@ -19,6 +19,8 @@ FOLDER = Path(__file__).resolve().parents[2] / "coverage"
 WHOLE = ("kbuf.c", "kbuf.h")
 """Files that serve nothing else."""
 KINDS = ("never", "faults", "race", "case")
+UNTAKEN = -1
+"""As many branches as are not taken: for a warning, which fails its case anyhow, and has as many as the architecture likes."""
 _KEYS = {
     "part": {"file", "function", "from", "to"},
     "line": {"file", "function", "text", "after", "lines", "kind", "why"},
@@ -73,7 +75,10 @@ def load(data: Path | None, sources: Mapping[str, str]) -> Scope:
     """
     tables = _tables(data) if data is not None else {}
     parsed = {name: Source(text) for name, text in sources.items()}
-    lines = {name: set(range(1, text.count("\n") + 2)) if name in WHOLE else set() for name, text in sources.items()}
+    lines = {
+        name: set(range(1, text.count("\n") + 2)) if name in WHOLE else set()
+        for name, text in sources.items()
+    }
     listed: list[Listed] = []
     stale: list[str] = []
     for kind in _KEYS:
@@ -83,11 +88,13 @@ def load(data: Path | None, sources: Mapping[str, str]) -> Scope:
                 if kind == "part":
                     lines[place[0]] |= _range(entry, parsed)
                 else:
+                    whole = 1 if "text" in entry else len(_span(entry, parsed))
+                    branches = entry.get("branches", 0)
                     listed.append(
                         Listed(
                             place=place,
-                            lines=entry.get("lines", 1),
-                            branches=entry.get("branches", 0),
+                            lines=entry.get("lines", whole),
+                            branches=UNTAKEN if branches == "untaken" else branches,
                             kind=entry["kind"],
                             why=entry["why"],
                         )
@@ -113,7 +120,8 @@ def _tables(data: Path) -> dict[str, list[dict[str, Any]]]:
     for kind, entries in tables.items():
         for entry in entries:
             unknown = entry.keys() - _KEYS.get(kind, set())
-            needed = {"file", "function"} | ({"text", "kind", "why"} if kind != "part" else set())
+            needed = {"file", "function"} | ({"kind", "why"} if kind != "part" else set())
+            needed |= {"text", "branches"} if kind == "branch" else set()
             wrong = sorted(unknown | (needed - entry.keys()))
             if wrong or (kind != "part" and entry["kind"] not in KINDS):
                 raise BadCatalogue(

@@ -214,11 +214,11 @@ class ForWorkers:
     """Hands the context to each pytest-xdist worker."""
 
     def __init__(self, context: Context) -> None:
-        self._context = context
+        self.context = context
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: object) -> None:
-        node.workerinput["ringrig"] = self._context.plan.to_json()  # type: ignore[attr-defined]
+        node.workerinput["ringrig"] = self.context.plan.to_json()  # type: ignore[attr-defined]
 
 
 def of_worker(config: pytest.Config) -> Context:
