@@ -22,6 +22,8 @@ usage: rig COMMAND …
   rig image [list | build NAME]               what a guest's root can be
   rig shell [--kernel K]                      a shell in a guest
   rig gdb                                     attach to a guest that was kept
+  rig mutate [--kernel K] [--generate] [--catalogue F] [--command CMD] …
+                                              which faults put into the kernel the suite notices
   rig coverage [--kernel K] …                 which lines of the provided-buffer code the suites execute
   rig coverage --reach FILE:LINE [--from RUN] the cases that execute a line
   rig bench boot | build | nops               what a guest, a build, a provided buffer costs
@@ -188,6 +190,13 @@ def _bench(arguments: list[str]) -> int:
     return bench.main(arguments)
 
 
+def _mutate(arguments: list[str]) -> int:
+    from ringrig.campaign import mutate
+    from ringrig.report import mutants
+
+    return mutants.report(mutate.run(arguments, root=ROOT))
+
+
 def _coverage(arguments: list[str]) -> int:
     from ringrig.campaign import coverage
 
@@ -209,6 +218,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "gdb": _gdb,
     "bench": _bench,
     "coverage": _coverage,
+    "mutate": _mutate,
 }
 
 if __name__ == "__main__":

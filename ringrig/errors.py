@@ -106,3 +106,9 @@ class BadCatalogue(RigError, ValueError):
     """A file of mutants that cannot be read, or a mutant that the source cannot take."""
 
     exit_code = 24
+
+
+class NotClean(RigError, RuntimeError):
+    """Cases fail on the unchanged kernel, so that a failure under a mutant would say nothing."""
+
+    exit_code = 25

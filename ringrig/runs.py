@@ -23,7 +23,7 @@ def run(arguments: Sequence[str], *, root: Path) -> int:
     After Ctrl-C (pytest's exit code 2) the kernels that are left are not run, and named.
     """
     kernels, others = split(arguments)
-    kernels = [_kernel(spec) for spec in kernels] or ["debian"]
+    kernels = [kernel_from_here(spec) for spec in kernels] or ["debian"]
     others = _from_here(others)
     os.chdir(root)
     if len(kernels) == 1:
@@ -63,7 +63,7 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(dict.fromkeys(kernels)), others
 
 
-def _kernel(spec: str) -> str:
+def kernel_from_here(spec: str) -> str:
     """A path is made absolute, for pytest runs in the clone; any other spec stays as it is."""
     from ringrig.kernel.files import looks_like_path
     from ringrig.kernel.spec import debian_series
@@ -109,7 +109,7 @@ def _from_here(arguments: Sequence[str]) -> list[str]:
 
 def command(kernel: str, others: Sequence[str]) -> list[str]:
     """pytest's command line, to be run in the clone, for a kernel and arguments named where the user stands."""
-    return _pytest(_kernel(kernel), _from_here(others))
+    return _pytest(kernel_from_here(kernel), _from_here(others))
 
 
 def _pytest(kernel: str, others: Sequence[str]) -> list[str]:

@@ -29,7 +29,7 @@ from ringrig.guest.children import SHOW_PYTHON, python_stack, reap
 from ringrig.guest.gcov import Counters
 from ringrig.guest.switches import Switches
 from ringrig.guest.watch import Watch
-from ringrig.guest.wire import Closed, Message, Wire
+from ringrig.guest.wire import CASES, Closed, Message, Wire
 from ringrig.uring.stuck import portrait
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
@@ -76,6 +76,7 @@ class Agent:
         self._tops = frozenset(hello["tops"])
         self._counters = Counters() if hello.get("gcov") else None
         self._switches = Switches()
+        self._known: list[str] = []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> bool:
@@ -122,13 +123,21 @@ class Agent:
 
     def _run(self, message: Message) -> None:
         """Run the cases that `message` names in one child, up to the first that does not pass; or its `command`."""
-        number, items = message["id"], [self._find(nodeid) for nodeid in message.get("nodeids", [])]
+        number, nodeids = message["id"], message.get("nodeids", [])
+        if "cases" in message:
+            known = self._known = self._known or json.loads(Path(CASES).read_text())
+            nodeids = [known[case] for case in message["cases"]]
+        items = [self._find(nodeid) for nodeid in nodeids]
         if lost := [item for item in items if isinstance(item, str)]:
             self._wire.send({"op": "done", "id": number, "lost": lost[0]})
             return
-        name = message["command"] if "command" in message else message["nodeids"][0]
+        name = message["command"] if "command" in message else nodeids[0]
         if "mutant" in message:
-            self._switches.choose(message["mutant"])
+            try:
+                self._switches.choose(message["mutant"])
+            except OSError as error:
+                self._wire.send({"op": "failed", "why": f"the kernel's mutants cannot be switched: {error}"})
+                return
         if self._lock is not None:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             self._wire.send({"op": "begun", "id": number})

@@ -23,12 +23,12 @@ class Switches:
                 raise OSError(ctypes.get_errno(), "debugfs cannot be mounted", _DEBUGFS)
             self._mutant = os.open(f"{_DEBUGFS}/ringrig/mutant", os.O_WRONLY | os.O_CLOEXEC)
             self._reached = os.open(f"{_DEBUGFS}/ringrig/reached", os.O_RDWR | os.O_CLOEXEC)
-        os.pwrite(self._mutant, str(mutant).encode(), 0)
+        os.write(self._mutant, str(mutant).encode())
         os.pwrite(self._reached, b"0", 0)
 
-    def reached(self) -> list[int]:
-        """The mutants whose place was executed since."""
+    def reached(self) -> str:
+        """The mutants whose place was executed since: a number in hex, with bit N for mutant N."""
         data = b""
         while part := os.pread(self._reached, 1 << 16, len(data)):
             data += part
-        return [number for number, count in enumerate(array("I", data)) if count]
+        return hex(sum(1 << number for number, count in enumerate(array("I", data)) if count))

@@ -17,6 +17,14 @@ from typing import Any
 Message = dict[str, Any]
 
 
+CASES = "cases.json"
+"""Beside the suite: node ids that a host names by their numbers.
+
+A serial line of User-Mode Linux can stall for good on more than its tty's 4 KiB at once (seen on 6.12; arch/um/drivers/line.c):
+what a host says is short.
+"""
+
+
 class Closed(ConnectionError):
     """The other side is gone."""
 

@@ -119,7 +119,7 @@ class Keeper:
         self._ran = cases[-4 * blame.MOST_SUSPECTS :]
         kept = self._manner.keep and course.end == "done"
         if (found.spoilt or self._manner.fresh) and not kept:
-            self._give_up()
+            self.renew()
         return Tried(course=course, ran=ran, cases=cases, found=found, guest=machine.name)
 
     def finish(self) -> Outcome | None:
@@ -134,10 +134,11 @@ class Keeper:
 
     def end(self) -> None:
         """Give the guest up, and those that are on their way."""
-        self._give_up()
+        self.renew()
         self._ahead.end()
 
-    def _give_up(self) -> None:
+    def renew(self) -> None:
+        """Give this guest up: the next case runs in a fresh one."""
         if self.machine is not None:
             self.machine.end()
             self.machine = None
@@ -169,7 +170,7 @@ class Keeper:
                     self.blind.update(self.ready["blind"])
                 return self.machine
             except RigError as error:
-                self._give_up()
+                self.renew()
                 # A first boot that fails is the kernel's doing; a later one may be the machine's, once.
                 if self.boots == 1 or not isinstance(error, GuestLost | NoBoot):
                     self._broken = error
@@ -190,10 +191,10 @@ class Keeper:
         assert machine.link is not None
         self._number += 1
         number, printed = self._number, machine.printed()
-        name = what["command"] if "command" in what else what["nodeids"][0]
+        name = what.get("name") or what["nodeids"][0]
         course = Course(end="dead")
         try:
-            machine.link.send({"op": "run", "id": number, **what})
+            machine.link.send({**what, "op": "run", "id": number})
             turn = _TURN_SECONDS if self.plan.shared else 0.0
             done = self._await(machine, (self._manner.timeout + 2) * machine.slowness, turn=turn)
             if done is None:
@@ -229,6 +230,11 @@ class Keeper:
             message = machine.link.receive(min(0.5, left))
             if message is not None and message["op"] in ("begun", "goes on"):
                 limit = time.monotonic() + seconds
+            elif message is not None and message["op"] == "failed":
+                raise GuestLost(
+                    f"{machine.name}: the agent failed: {message['why']}",
+                    next_step=f"logs are in {machine.folder}",
+                )
             elif message is not None:
                 return message
             elif not machine.alive():
@@ -274,7 +280,7 @@ class Keeper:
         self._say(
             f"{splat.title[:70]}: whose is it? {len(suspected)} cases are run again, alone, in a fresh guest"
         )
-        self._give_up()
+        self.renew()
         for case in reversed(suspected):
             machine = self.ready_machine()
             course, again = self._course(machine, {"nodeids": [case.nodeid]})
@@ -282,9 +288,9 @@ class Keeper:
             if not splats and course.end == "done":
                 splats = self._settle(machine, blame.wait_for(splat, case))
             if splats or course.end != "done":
-                self._give_up()
+                self.renew()
             if any(blame.same(splat, one) for one in splats):
                 return case
             self._ran.append(again)
-        self._give_up()
+        self.renew()
         return None

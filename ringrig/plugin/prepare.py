@@ -10,7 +10,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -131,10 +131,10 @@ def context_for(
     return Context(plan=plan, folder=folder, notes=tuple(notes))
 
 
-def pack_suite(plan: Plan, root: Path, *, files: Path | None = None) -> None:
-    """The tar that travels to the plan's guests; `files` is a folder that goes with it. NoSpace."""
+def pack_suite(plan: Plan, root: Path, *, cases: Sequence[str] = (), files: Path | None = None) -> None:
+    """The tar that travels to the plan's guests, with what pack.suite() lets go along. NoSpace."""
     with cache.writing("the packed suite"):
-        pack.suite(root, plan.tops, _ini(), Path(plan.suite), files=files)
+        pack.suite(root, plan.tops, _ini(), Path(plan.suite), cases=cases, files=files)
 
 
 def _keep_inputs(image: Image, wanted: Wanted, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shlex
 import socket
 import subprocess
@@ -17,6 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ringrig.errors import GuestLost
 from ringrig.guest.wire import Message, Wire
+
+# A guest that dies is this rig's own business, told in its own words.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 # What paramiko raises on a connection that is gone.
 _BROKEN = (OSError, EOFError, paramiko.SSHException)

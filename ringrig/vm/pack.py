@@ -14,7 +14,7 @@ import sysconfig
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
@@ -24,6 +24,7 @@ import pytest
 
 from ringrig import cache
 from ringrig.guest.command import FOLDER
+from ringrig.guest.wire import CASES
 
 _PARTS = ("ringrig/__init__.py", "ringrig/uring", "ringrig/model", "ringrig/guest")
 # What the agent, the cases and pytest import, found out by importing it all in a clean interpreter.
@@ -121,10 +122,18 @@ def rewritten(root: Path, tops: Iterable[str]) -> None:
             return
 
 
-def suite(root: Path, tops: Iterable[str], ini: str, path: Path, *, files: Path | None = None) -> None:
+def suite(
+    root: Path,
+    tops: Iterable[str],
+    ini: str,
+    path: Path,
+    *,
+    cases: Sequence[str] = (),
+    files: Path | None = None,
+) -> None:
     """A tar of the test folders `tops` (below `root`), of what of ringrig travels, and of pytest's `ini`, at `path`.
 
-    `files` is a folder that goes along (ringrig/guest/command.py).
+    `cases` are node ids that a host will name by their numbers; `files` is a folder that goes along (ringrig/guest/command.py).
 
     pytest's rewritten modules in __pycache__ go along: they are valid as long as the sources' times travel too.
     """
@@ -134,7 +143,8 @@ def suite(root: Path, tops: Iterable[str], ini: str, path: Path, *, files: Path 
                 out.add(root / top, top)
         if files is not None:
             out.add(files, FOLDER)
-        with tempfile.NamedTemporaryFile("w", suffix=".ini") as file:
-            file.write(ini)
-            file.flush()
-            out.add(file.name, "pytest.ini")
+        for name, text in (("pytest.ini", ini), (CASES, json.dumps(list(cases)))):
+            with tempfile.NamedTemporaryFile("w") as file:
+                file.write(text)
+                file.flush()
+                out.add(file.name, name)

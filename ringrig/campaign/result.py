@@ -1,0 +1,76 @@
+"""What a mutation campaign found out, complete enough for every report of it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ringrig.campaign.baseline import Baseline
+from ringrig.campaign.instrument import Spot
+from ringrig.campaign.trial import Verdict
+
+RESULTS = ("killed", "survived", "flaky", "unreached", "equivalent", "needs", "stale", "refused")
+_OPEN = {"survived", "flaky", "unreached"}
+"""What a better suite would change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alone:
+    """A mutant built as a kernel of its own and run by `rig run`: seconds of build, boot and cases until the first failure."""
+
+    id: str
+    together: str
+    alone: str
+    seconds: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Campaign:
+    """Times in seconds; `rerun` begins the command line that runs a case on a mutant's own kernel."""
+
+    folder: Path
+    label: str
+    guest: str
+    rerun: str
+    texts: dict[str, str]
+    """The unchanged files of io_uring/."""
+    spots: dict[str, list[Spot]]
+    ids: dict[int, str]
+    baseline: Baseline
+    baseline_seconds: float = 0.0
+    judging_seconds: float = 0.0
+    seconds: float = 0.0
+    boots: int = 0
+    verdicts: list[Verdict] = field(default_factory=list)
+    alone: list[Alone] = field(default_factory=list)
+
+    def add(self, verdict: Verdict) -> None:
+        """Keeps a verdict, also on the disk: a campaign that is cut short has told what it knew."""
+        self.verdicts.append(verdict)
+        with (self.folder / "mutants.jsonl").open("a") as file:
+            file.write(json.dumps(as_data(verdict)) + "\n")
+
+    def count(self, verdicts: Sequence[Verdict] | None = None) -> Counter[str]:
+        return Counter(one.result for one in (self.verdicts if verdicts is None else verdicts))
+
+    @property
+    def exit_code(self) -> int:
+        """1 when a mutant went unnoticed that somebody could notice, or was judged otherwise alone."""
+        unlike = any(one.together != one.alone for one in self.alone)
+        return int(unlike or any(one.result in _OPEN for one in self.verdicts))
+
+
+def rate(count: Counter[str]) -> float | None:
+    """Killed of all that were tried and could be noticed; None when none was."""
+    tried = sum(count[result] for result in ("killed", *_OPEN))
+    return count["killed"] / tried if tried else None
+
+
+def as_data(verdict: Verdict) -> dict[str, Any]:
+    """For JSON."""
+    data = asdict(verdict)
+    return {**data.pop("mutant"), **data}
