@@ -20,6 +20,7 @@ from ringrig.uring import consts as c
 from ringrig.uring.counters import multiprocessor
 from ringrig.uring.faults import Injector
 from ringrig.uring.layout import LAYOUTS, MERGED, RFC, Layout
+from ringrig.uring.leaks import ControlGroup, Kmemleak
 from ringrig.uring.memory import Arena, Unavailable
 from ringrig.uring.requests import selecting
 from ringrig.uring.restriction import in_child, restrict_task
@@ -143,7 +144,10 @@ def _findings(ring: Ring, arena: Arena, features: int) -> list[tuple[str, str]]:
         ("prot_none", _prot_none(arena)),
         ("task_restrictions", _task_restrictions()),
         ("ramfs", _can(arena.ramfs_file)),
-        ("faults", _can(_faults)),
+        ("faults", _can(lambda: _closed(Injector()))),
+        ("memcg", _can(lambda: _closed(ControlGroup()))),
+        ("kmemleak", _can(lambda: _closed(Kmemleak()))),
+        ("slabinfo", "" if os.access("/proc/slabinfo", os.R_OK) else "/proc/slabinfo cannot be read"),
         ("disk_file", _can(arena.disk_file)),
         ("memfd_secret", _can(lambda: arena.secret(libc.PAGE_SIZE))),
     ]
@@ -266,9 +270,9 @@ def _task_restrictions() -> str:
     return _absent("IORING_REGISTER_RESTRICTIONS on fd -1", min(0, res))
 
 
-def _faults() -> int:
-    with Injector():
-        return 0
+def _closed(opened: Injector | ControlGroup | Kmemleak) -> int:
+    opened.close()
+    return 0
 
 
 def _pin_counters() -> str:
