@@ -19,7 +19,7 @@ from ringrig.uring.counters import pinned_pages, settled, vmapped_rings
 from ringrig.uring.memory import Arena, Unavailable
 
 _SLABINFO = Path("/proc/slabinfo")
-_SHRINK = Path("/sys/kernel/slab")
+_CACHES = Path("/sys/kernel/slab")
 _GIVEN_BACK = 8.0
 """Seconds until the last of what is freed after a grace period has gone: kfree_rcu() gathers for 5 s."""
 _FLUSHED = 2.1
@@ -54,16 +54,20 @@ def growth(
 
 
 def slab_objects() -> dict[str, int]:
-    """Objects in use by cache. Each CPU's own slabs count as full (mm/slub.c get_slabinfo()) until the cache is
-    shrunk, which gives them up.
+    """Objects in use by cache, those of kmemleak's books apart.
+
+    Each CPU's own slabs count as full (mm/slub.c get_slabinfo()), and KASAN keeps what was freed for a while, until
+    a cache is shrunk.
     """
-    for cache in _SHRINK.glob("kmalloc-*/shrink"):
-        with contextlib.suppress(OSError):
-            cache.write_text("1")
+    for cache in _CACHES.iterdir():
+        if not cache.is_symlink():
+            with contextlib.suppress(OSError):
+                (cache / "shrink").write_text("1")
     found = {}
     for line in _SLABINFO.read_text().splitlines()[2:]:
         name, active, *_ = line.split()
-        found[name] = int(active)
+        if not name.startswith("kmemleak"):
+            found[name] = int(active)
     return found
 
 

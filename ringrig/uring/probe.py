@@ -147,7 +147,7 @@ def _findings(ring: Ring, arena: Arena, features: int) -> list[tuple[str, str]]:
         ("faults", _can(lambda: _closed(Injector()))),
         ("memcg", _can(lambda: _closed(ControlGroup()))),
         ("kmemleak", _can(lambda: _closed(Kmemleak()))),
-        ("slabinfo", "" if os.access("/proc/slabinfo", os.R_OK) else "/proc/slabinfo cannot be read"),
+        ("slabinfo", _slabinfo()),
         ("disk_file", _can(arena.disk_file)),
         ("memfd_secret", _can(lambda: arena.secret(libc.PAGE_SIZE))),
     ]
@@ -288,6 +288,13 @@ def _vmallocinfo() -> str:
             return "" if table.read(1) else "/proc/vmallocinfo is empty"
     except OSError as error:
         return f"/proc/vmallocinfo: {error.strerror}"
+
+
+def _slabinfo() -> str:
+    for path in ("/proc/slabinfo", "/sys/kernel/slab"):
+        if not os.access(path, os.R_OK):
+            return f"{path} cannot be read"
+    return ""
 
 
 def _prot_none(arena: Arena) -> str:
