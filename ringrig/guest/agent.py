@@ -299,6 +299,8 @@ class Agent:
             children = self._children(node)
         gc.collect()
         gc.freeze()  # what a forked child does not write, it need not copy
+        if self._counters is not None:
+            self._counters.drop()
 
     def _children(self, node: pytest.Collector | None) -> list[pytest.Item | pytest.Collector]:
         """What a node collects; None: the root."""

@@ -30,8 +30,13 @@ class Counters:
         if not self._files:
             raise RuntimeError(f"{top} has no counters: the kernel needs --config gcov")
         self._reset = os.open(top / "reset", os.O_WRONLY | os.O_CLOEXEC)
-        os.write(self._reset, b"0")
+        self.drop()
         self._zero = {name: _read(path) for name, path in self._files.items()}
+
+    def drop(self) -> None:
+        """Forget what was counted: the agent's own requests, which find out what the kernel can."""
+        _let_rings_go()
+        os.write(self._reset, b"0")
 
     def take(self) -> dict[str, str]:
         """What was counted since the last call, by object file (without .o); those with nothing but zeros are left out.
