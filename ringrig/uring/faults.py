@@ -183,10 +183,13 @@ class Injector:
 
 
 _FRAME = re.compile(r"\s+(?:\[<[0-9a-f]+>\] )?(\? )?([\w.]+)\+0x[0-9a-f]+/0x")
-_ALLOCATORS = re.compile(
+ALLOCATORS = re.compile(
     r"(?:__)?dump_stack\w*|show_stack\w*|fail_dump|_*should_fail\w*|_*(?:kmem_cache|kv?[mz]alloc|k[vc]?alloc)\w*"
     r"|_*alloc_(?:frozen_)?pages?\w*|_*get_free_pages?\w*|_*kvmalloc\w*|slab_\w+|prepare_alloc_pages\w*"
+    r"|stack_trace_save|set_track_prepare|__alloc_object|_*create_object\w*|kmemleak_alloc\w*"
 )
+
+"""Functions on top of a stack because something is allocated, or reported."""
 
 
 def stack_of(lines: Sequence[str], *, most: int = 4) -> tuple[str, ...]:
@@ -202,7 +205,7 @@ def stack_of(lines: Sequence[str], *, most: int = 4) -> tuple[str, ...]:
             frames.append((not found[1], found[2].split(".")[0]))
     sure = any(reliable for reliable, _ in frames)
     names: Iterable[str] = (name for reliable, name in frames if reliable or not sure)
-    return tuple(name for name in names if not _ALLOCATORS.fullmatch(name))[:most]
+    return tuple(name for name in names if not ALLOCATORS.fullmatch(name))[:most]
 
 
 class FaultyRing(Ring):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from ringrig.uring.counters import pinned_pages, settled, vmapped_rings
+from ringrig.uring.faults import ALLOCATORS
 from ringrig.uring.memory import Arena, Unavailable
 
 _SLABINFO = Path("/proc/slabinfo")
@@ -187,6 +188,6 @@ def lost_objects(text: str) -> list[Lost]:
             found.append(Lost(size=int(match[1]), comm="", stack=()))
         elif found and (match := _COMM.match(line)):
             found[-1] = found[-1]._replace(comm=match[1])
-        elif found and (match := _FRAME.match(line)):
+        elif found and (match := _FRAME.match(line)) and not ALLOCATORS.fullmatch(match[1]):
             found[-1] = found[-1]._replace(stack=(*found[-1].stack, match[1]))
     return found
