@@ -14,6 +14,8 @@ from ringrig.plugin.keeper import Keeper
 
 TIMES = 3
 _FIRST = 6
+_LEAST, _TIMES_LONGER = 3.0, 8
+"""A case's deadline under a mutant: so many times what it takes on the unchanged kernel, and no less than this (s)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +124,7 @@ class Court:
 
     def _seen(self, keeper: Keeper, number: int, group: list[str]) -> Notice | None:
         """What is noticed, by the first case of the group that does; by trying halves where nothing says which."""
-        seen = notice(keeper.attempt(self._docket.request(group, number)), group)
+        seen = self._ask(keeper, group, number)
         if seen is None or seen.case is not None:
             return seen
         for half in (group[: len(group) // 2], group[len(group) // 2 :]):
@@ -136,7 +138,7 @@ class Court:
         done = 1 if seen.costly and tries > 1 else 0  # it has just happened, and takes a guest each time
         times = done
         for _ in range(tries - done):
-            once_more = notice(keeper.attempt(self._docket.request([case], number)), [case])
+            once_more = self._ask(keeper, [case], number)
             if once_more is not None:
                 times, seen = times + 1, once_more
         leaks = self._fails_unchanged(keeper, case)
@@ -147,4 +149,9 @@ class Court:
         return Kill(case=case, how=seen.how, what=seen.what, times=times, tries=tries, leaks=leaks)
 
     def _fails_unchanged(self, keeper: Keeper, case: str) -> bool:
-        return notice(keeper.attempt(self._docket.request([case], 0)), [case]) is not None
+        return self._ask(keeper, [case], 0) is not None
+
+    def _ask(self, keeper: Keeper, cases: list[str], number: int) -> Notice | None:
+        longest = max(self._baseline.seconds[case] for case in cases)
+        limit = max(_LEAST, _TIMES_LONGER * longest)
+        return notice(keeper.attempt(self._docket.request(cases, number), seconds=limit), cases)

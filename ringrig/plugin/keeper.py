@@ -101,17 +101,19 @@ class Keeper:
             self._attribute(splat, tried.cases, outcome)
         return outcome
 
-    def attempt(self, what: Message) -> Tried:
+    def attempt(self, what: Message, *, seconds: float | None = None) -> Tried:
         """Have the agent run `what` ({"nodeids": …, …}), and replace a guest that it spoilt; no splat is attributed yet.
+
+        `seconds`: another deadline than the manner's, not scaled.
 
         RigError: there is no guest to run it on, nor will there be.
         """
         machine = self.ready_machine()
         if self._manner.fresh:
             self._ahead.fill()
-        course, ran = self._course(machine, what)
+        seconds = seconds or self._manner.timeout * machine.slowness
+        course, ran = self._course(machine, what, seconds=seconds)
         cases = [*self._ran, ran]
-        seconds = self._manner.timeout * machine.slowness
         boxed = machine.guest is not None
         found = judge(course, taint=self._taint, seconds=seconds, shared=self.plan.shared, boxed=boxed)
         self._taint |= course.done.get("taint") or 0
@@ -186,7 +188,9 @@ class Keeper:
         }
         machine.agent(facts=facts, options=self._manner.options)
 
-    def _course(self, machine: Machine, what: Message, *, again: bool = True) -> tuple[Course, Ran]:
+    def _course(
+        self, machine: Machine, what: Message, *, seconds: float, again: bool = True
+    ) -> tuple[Course, Ran]:
         """Have the agent run `what`, and wait for it as long as it may take."""
         assert machine.link is not None
         self._number += 1
@@ -196,13 +200,13 @@ class Keeper:
         try:
             machine.link.send({**what, "op": "run", "id": number})
             turn = _TURN_SECONDS if self.plan.shared else 0.0
-            done = self._await(machine, (self._manner.timeout + 2) * machine.slowness, turn=turn)
+            done = self._await(machine, seconds + 2 * min(machine.slowness, 4), turn=turn)
             if done is None:
                 machine.link.send({"op": "abort", "id": number})
                 done = self._await(machine, 4 + 3 * machine.slowness)
-                if again and done is not None and done["ended"] - done["began"] < self._manner.timeout / 2:
+                if again and done is not None and done["ended"] - done["began"] < seconds / 2:
                     self._say(f"{name} had hardly begun when its time was up: the link stalled; once more")
-                    return self._course(machine, what, again=False)
+                    return self._course(machine, what, seconds=seconds, again=False)
             course = Course(end="silent") if done is None else Course(end="done", done=done)
         except Closed:
             machine.await_death()
@@ -283,7 +287,9 @@ class Keeper:
         self.renew()
         for case in reversed(suspected):
             machine = self.ready_machine()
-            course, again = self._course(machine, {"nodeids": [case.nodeid]})
+            course, again = self._course(
+                machine, {"nodeids": [case.nodeid]}, seconds=self._manner.timeout * machine.slowness
+            )
             splats = logged(course.done.get("log", [])) or find_splats(course.console)
             if not splats and course.end == "done":
                 splats = self._settle(machine, blame.wait_for(splat, case))
