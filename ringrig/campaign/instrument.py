@@ -35,6 +35,8 @@ class Placed:
     spots: dict[str, list[Spot]] = field(default_factory=dict)
     stale: dict[str, str] = field(default_factory=dict)
     """Ids, and what is gone: the source is another one than the mutant was written for."""
+    clashing: dict[str, str] = field(default_factory=dict)
+    """Ids of generated mutants that half overlap others, which have no place beside them."""
 
 
 def place(mutants: Sequence[Mutant], sources: Mapping[str, Source]) -> Placed:
@@ -54,8 +56,9 @@ def place(mutants: Sequence[Mutant], sources: Mapping[str, Source]) -> Placed:
                 placed.spots.setdefault(file, []).append(spot)
     for file, those in placed.spots.items():
         those.sort(key=lambda spot: (spot.start, -spot.end))
-        _check_overlaps(placed, file, those)
-    return placed
+        _settle_overlaps(placed, file, those)
+    gone = {number for number, one in placed.mutants.items() if one.id in placed.clashing}
+    return without(placed, gone) if gone else placed
 
 
 def _find(mutant: Mutant, edit: Edit, source: Source | None) -> tuple[int, int] | str:
@@ -100,18 +103,26 @@ def _once(
         )
 
 
-def _check_overlaps(placed: Placed, file: str, spots: Sequence[Spot]) -> None:
+def _settle_overlaps(placed: Placed, file: str, spots: Sequence[Spot]) -> None:
+    """Of two that half overlap, a generated one gives way."""
     around: list[Spot] = []
     for spot in spots:
         while around and around[-1].end <= spot.start:
             around.pop()
-        if around and around[-1].end < spot.end:
-            ids = [placed.mutants[one.number].id for one in (around[-1], spot)]
-            raise BadCatalogue(
-                f"Mutants {ids[0]} and {ids[1]} half overlap in io_uring/{file}.",
-                next_step="let the one's text hold the other's, or keep them apart",
-            )
-        around.append(spot)
+        while around and around[-1].end < spot.end:
+            one, other = placed.mutants[around[-1].number], placed.mutants[spot.number]
+            if other.origin == "generated":
+                placed.clashing[other.id] = f"half overlaps {one.id}"
+                break
+            if one.origin != "generated":
+                raise BadCatalogue(
+                    f"Mutants {one.id} and {other.id} half overlap in io_uring/{file}.",
+                    next_step="let the one's text hold the other's, or keep them apart",
+                )
+            placed.clashing[one.id] = f"half overlaps {other.id}"
+            around.pop()
+        else:
+            around.append(spot)
 
 
 @dataclass(frozen=True, slots=True)

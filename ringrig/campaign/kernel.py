@@ -33,7 +33,11 @@ FILES = (
 )
 """Of io_uring/: where provided buffers live."""
 _SWITCH = Path(__file__).resolve().parents[2] / "mutants/kernel"
-_ERROR = re.compile(r"io_uring/([\w.]+):(\d+):(\d+): (?:error: |fatal error: )?(.*)")
+_ERROR = re.compile(r"io_uring/([\w.]+):(\d+):(\d+): (?:fatal )?error: (.*)")
+# A pointer for a number, or one pointer for another: what a maintainer's compiler would not let through.
+_DOUBT = re.compile(
+    r"io_uring/([\w.]+):(\d+):(\d+): warning: (.*\[-W(?:int-conversion|incompatible-pointer-types)\])"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +98,7 @@ def make(
     Raises BadCatalogue, which names the others with the compiler's words, and what a build raises.
     """
     placed = place(mutants, unchanged.files)
-    refused: dict[str, str] = {}
+    refused = dict(placed.clashing)
     while True:
         if not placed.mutants:
             raise BadCatalogue(
@@ -111,21 +115,24 @@ def make(
             try:
                 image = build.image(replace(origin, tree=tree), replace(wanted, patches=()), say=say)
             except BuildFailed as failure:
-                complaints = _blame(failure, woven)
-                with cache.writing("what a compiler said"):
-                    known.parent.mkdir(exist_ok=True)
-                    known.write_text(json.dumps(complaints))
+                assert failure.log is not None
+                complaints = _blame(failure.log, woven, _ERROR)
+                if not complaints:
+                    raise
             else:
+                doubtful = _blame(image.path.parents[1] / "build.log", woven, _DOUBT)
+                complaints = {one: words for one, words in doubtful.items() if forgiving(placed.mutants[one])}
+            if not complaints:
                 about = [
                     f"{len(placed.mutants)} mutants",
                     *(f"+{Path(name).name}" for name in wanted.patches),
                 ]
-                image = replace(
-                    image,
-                    label=f"{image.label.rstrip(']')}, {', '.join(about)}]",
-                    profile=unchanged.profile,
-                )
+                label = f"{image.label.rstrip(']')}, {', '.join(about)}]"
+                image = replace(image, label=label, profile=unchanged.profile)
                 return Trial(image=image, sources=unchanged, placed=placed, refused=refused)
+            with cache.writing("what a compiler said"):
+                known.parent.mkdir(exist_ok=True)
+                known.write_text(json.dumps(complaints))
         _check_refused(placed, complaints, forgiving)
         refused |= {placed.mutants[number].id: words for number, words in complaints.items()}
         say(f"{len(complaints)} mutants do not compile; building without them")
@@ -144,17 +151,13 @@ def _files(unchanged: Sources, woven: dict[str, Woven], highest: int) -> dict[st
     }
 
 
-def _blame(failure: BuildFailed, woven: dict[str, Woven]) -> dict[int, str]:
-    """The mutants that the compiler's complaints mean, with its words; raises the failure itself if they mean none."""
+def _blame(log: Path, woven: dict[str, Woven], complaint: re.Pattern[str]) -> dict[int, str]:
+    """The mutants that the compiler's complaints mean, with its words."""
     found: dict[int, str] = {}
-    assert failure.log is not None
-    for line in failure.log.read_text(errors="replace").splitlines():
-        said = _ERROR.search(line)
-        if said and "error: " in line and said[1] in woven:
+    for said in complaint.finditer(log.read_text(errors="replace")):
+        if said[1] in woven:
             for number in woven[said[1]].blamed(int(said[2]), int(said[3])):
                 found.setdefault(number, f"io_uring/{said[1]}:{said[2]}: {said[4]}")
-    if not found:
-        raise failure
     return found
 
 
