@@ -22,7 +22,7 @@ _ADORNMENT = re.compile(
 
 @dataclass(frozen=True)
 class Source:
-    """A file's text; offsets count characters, which are bytes (io_uring's files are ASCII)."""
+    """A file's text; offsets count characters."""
 
     text: str
 
@@ -31,7 +31,7 @@ class Source:
         """The definitions of each name: more than one where the preprocessor chooses."""
         plain = _ADORNMENT.sub(lambda found: " " * len(found[0]), self.text)
         tree = tree_sitter.Parser(tree_sitter.Language(tree_sitter_c.language())).parse(
-            plain.encode("latin-1")
+            plain.encode("ascii", "replace")  # a byte for each character
         )
         found: dict[str, list[tree_sitter.Node]] = {}
         for node in walk(tree.root_node):

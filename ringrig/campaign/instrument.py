@@ -13,7 +13,7 @@ from ringrig.campaign.csource import Source
 from ringrig.campaign.mutants import Edit, Mutant
 from ringrig.errors import BadCatalogue
 
-HEADER = '#include "mutants.h"\n#line 1\n'
+_INCLUDE = '#include "mutants.h" '
 _TAB = 8
 
 
@@ -143,7 +143,11 @@ def weave(text: str, spots: Iterable[Spot]) -> Woven:
     out = _Weaver(text)
     out.region(0, len(text), list(spots))
     body = "".join(out.parts)
-    return Woven(HEADER + body, tuple(out.lines(body)))
+    if body.startswith(("//", "/*")):  # the licence, behind which nothing moves
+        return Woven(_INCLUDE + body, tuple(out.lines(body)))
+    # gcc counts columns by the tabs of the line that has this number on the disk, which now is another.
+    lines = ((number, line, range(len(body))) for number, line, _ in out.lines(body))
+    return Woven(f"{_INCLUDE}\n#line 1\n{body}", tuple(lines))
 
 
 class _Weaver:

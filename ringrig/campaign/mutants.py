@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ ORIGINS = ("chosen", "generated", "reverted", "frozen")
 TOOLS = ("kasan", "kmemleak", "kcsan", "lockdep", "faults")
 _KINDS = ("expr", "stmt")
 _NEEDED = ("file", "function", "kind", "original", "mutated")
+_ID = re.compile(r"[\w.+-]{1,120}")
+"""It becomes a file's name: patches/ID.patch."""
 _KNOWN = {"id", "note", "equivalent", "needs", "also", "within", *_NEEDED}
 
 
@@ -74,15 +77,17 @@ def _read(file: Path) -> list[Mutant]:
     if origin not in ORIGINS:
         raise _bad(file, "", f"origin is {origin!r}", f"take one of: {', '.join(ORIGINS)}")
     tables = data.get("mutant")
-    if not isinstance(tables, list) or not tables:
+    if not isinstance(tables, list) or not tables or not all(isinstance(one, dict) for one in tables):
         raise _bad(file, "", "it has no [[mutant]]", "see mutants/README.md")
     return [_mutant(file, number, table, origin) for number, table in enumerate(tables, start=1)]
 
 
 def _mutant(file: Path, number: int, table: dict[str, Any], origin: str) -> Mutant:
-    name = table.get("id") or f"[[mutant]] number {number}"
+    name = table.get("id", f"[[mutant]] number {number}")
     if "id" not in table:
         raise _bad(file, name, "it has no id", "give it one, in words that stay")
+    if not isinstance(name, str) or not _ID.fullmatch(name):
+        raise _bad(file, str(name), f"its id is {name!r}", "take words of letters and digits, joined by -")
     for part in (table, *table.get("also", [])):
         if unknown := sorted(set(part) - _KNOWN):
             raise _bad(file, name, f"nobody knows {', '.join(unknown)}", f"take {', '.join(sorted(_KNOWN))}")
