@@ -19,8 +19,8 @@ from ringrig.campaign.mutants import Edit, Mutant
 
 WHOLE = ("kbuf.c", "kbuf.h")
 _OF_BUFFERS = re.compile(
-    r"kbuf|pbuf|buf_list|buf_index|buf_group|buffer_select|BUFFER_SELECT|REQ_F_BUFFER|REQ_F_BL_|REQ_F_PARTIAL_IO|"
-    r"CQE_F_BUFFER|IOU_PBUF|IOBL_|bundle|BUNDLE|provide_buffers|remove_buffers|destroy_buffers|io_bl_xa"
+    r"kbuf|pbuf|PBUF|buf_list|buf_index|buf_group|buffer_select|BUFFER_SELECT|REQ_F_BUFFER|REQ_F_BL_|REQ_F_PARTIAL_IO|"
+    r"CQE_F_BUFFER|IOBL_|bundle|BUNDLE|provide_buffers|remove_buffers|destroy_buffers|io_bl_xa"
 )
 """In the files that provided buffers share with others: the statements that deal with them."""
 _RELATIONS = {
@@ -36,7 +36,7 @@ _NAMES = {
     "<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne", "&&": "and", "||": "or", "+": "plus", "-": "minus",
 }  # fmt: skip
 _STATEMENTS = ("expression_statement", "break_statement", "continue_statement", "goto_statement")
-_CONSTANT = {"case_statement", "array_declarator", "sizeof_expression", "enumerator", "offsetof_expression"}
+_CONSTANT = {"array_declarator", "sizeof_expression", "enumerator", "offsetof_expression"}
 """Nodes with constants that must be known to the compiler."""
 _NUMBER = re.compile(r"(0[xX][0-9a-fA-F]+|\d+)[uUlL]*")
 
@@ -93,6 +93,8 @@ def _expressions(source: Source, node: tree_sitter.Node) -> Iterator[tuple[str, 
         for other in (*_RELATIONS.get(operator, ()), *filter(None, [_SWAPPED.get(operator)])):
             if operator in ("+", "-") and right == "1":
                 continue  # the number's own mutants do that
+            if other == "&&" and _operator(node.child_by_field_name("left")) == "||":
+                left = f"({left})"
             yield f"{_NAMES[operator]}-to-{_NAMES[other]}", f"{left} {other} {right}"
     elif node.type == "number_literal" and (number := _NUMBER.fullmatch(text(node))):
         value = int(number[1], 0) if not re.fullmatch("0[0-7]+", number[1]) else int(number[1], 8)
@@ -117,8 +119,8 @@ def _arguments(node: tree_sitter.Node, text: object) -> Iterator[tuple[str, str]
             yield "arguments", f"{text(node.child_by_field_name('function'))}({', '.join(swapped)})"
 
 
-def _operator(node: tree_sitter.Node) -> str:
-    operator = node.child_by_field_name("operator")
+def _operator(node: tree_sitter.Node | None) -> str:
+    operator = node.child_by_field_name("operator") if node is not None else None
     return operator.type if operator is not None else ""
 
 
@@ -135,9 +137,10 @@ def _is_free(node: tree_sitter.Node) -> bool:
     """Not inside what the compiler must know beforehand."""
     above = node.parent
     while above is not None and above.type not in ("compound_statement", "function_definition"):
-        if above.type in _CONSTANT:
+        is_label = above.type == "case_statement" and above.child_by_field_name("value") == node
+        if is_label or above.type in _CONSTANT:
             return False
-        above = above.parent
+        node, above = above, above.parent
     return True
 
 
@@ -147,6 +150,8 @@ def _deals_with_buffers(node: tree_sitter.Node, text: str) -> bool:
     first = True
     while above is not None and above.type != "function_definition":
         condition = above.child_by_field_name("condition")
+        if above.type == "case_statement":
+            condition = above.child_by_field_name("value")
         part = condition if condition is not None else above
         whole = above.type.endswith(("_statement", "declaration")) and above.type != "compound_statement"
         if whole and (first or condition is not None):
