@@ -11,6 +11,7 @@ from ringrig.plugin.keeper import Tried
 _MARK = re.compile(r"ringrig: (?:begin|goes on) \d+ (\S.*)$", re.MULTILINE)
 _ERRNO = re.compile(r"\bE[A-Z]{3,}\b")
 _SKIP_STATUS = 77
+_COSTLY = {"panic", "hang", "died", "splat"}
 _WORDS = 200
 
 
@@ -28,7 +29,7 @@ class Notice:
     @property
     def costly(self) -> bool:
         """Each time it is noticed a guest is lost."""
-        return self.how in {"panic", "hang", "died", "splat"}
+        return self.how in _COSTLY
 
 
 def notice(tried: Tried, cases: list[str]) -> Notice | None:
@@ -39,7 +40,9 @@ def notice(tried: Tried, cases: list[str]) -> Notice | None:
         case = marks[-1].strip() if marks else cases[0] if len(cases) == 1 else None
     else:
         case = cases[done.get("passed", 0)]
-    for trouble in [*tried.found.troubles, *map(of_splat, tried.found.splats)]:
+    troubles = [*tried.found.troubles, *map(of_splat, tried.found.splats)]
+    # A case that cannot be killed has run out of its time, too: what loses the guest says more.
+    for trouble in sorted(troubles, key=lambda one: one.kind not in _COSTLY):
         failed = done.get("reports") is None or _failure(done["reports"]) is not None
         sure = len(cases) == 1 or tried.course.end != "done" or trouble.kind in ("timeout", "died") or failed
         return Notice(case=case if sure else None, how=trouble.kind, what=trouble.what[:_WORDS])
