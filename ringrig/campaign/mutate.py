@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also mutants made mechanically, over all provided-buffer code",
     )
-    add("--only", metavar="GLOB", help="only mutants whose id matches")
+    add("--only", metavar="GLOB", help="try only mutants whose id matches")
     add(
         "--command",
         action="append",
@@ -159,7 +159,7 @@ def _campaign(chosen: argparse.Namespace, wanted: Wanted, root: Path, say: Say) 
         _write_patches(campaign, trial)
         _judge(campaign, docket=docket, chosen=chosen, wanted=wanted, trial=trial, guests=guests, say=say)
         campaign.boots = guests.boots
-    for one in catalogue:
+    for one in (one for one in catalogue if _wanted(one, chosen)):
         if why := trial.placed.stale.get(one.id):
             campaign.add(Verdict(mutant=one, result="stale", why=why))
         elif why := trial.refused.get(one.id):
@@ -181,18 +181,19 @@ def _judge(
     guests: Guests,
     say: Say,
 ) -> None:
-    placed, tools = trial.placed, {Path(name).name for name in wanted.configs}
+    tools = {Path(name).name for name in wanted.configs}
+    on_trial = {number: one for number, one in trial.placed.mutants.items() if _wanted(one, chosen)}
     apart = {
         number: Verdict(
             mutant=one, result="equivalent" if one.equivalent else "needs", why=one.equivalent or one.needs
         )
-        for number, one in placed.mutants.items()
+        for number, one in on_trial.items()
         if (one.equivalent and not chosen.full) or (one.needs and _FRAGMENT[one.needs] not in tools)
     }
     history = cache.folder() / f"kills-{trial.sources.series}.json"
     before: dict[str, str] = json.loads(history.read_text()) if history.exists() else {}
-    court = Court(campaign.baseline, docket, placed.mutants, before=before, full=chosen.full)
-    queue = [number for number in placed.mutants if number not in apart]
+    court = Court(campaign.baseline, docket, on_trial, before=before, full=chosen.full)
+    queue = [number for number in on_trial if number not in apart]
     say(f"{len(queue)} mutants on trial")
     began = time.monotonic()
     for count, verdict in enumerate(guests.map(court.judge, queue), start=1):
@@ -243,11 +244,14 @@ def _catalogue(chosen: argparse.Namespace, unchanged: kernel.Sources, root: Path
     found = mutants.load(given)
     if chosen.generate:
         found += generate(unchanged.files)
-    if chosen.only:
-        found = [one for one in found if fnmatch.fnmatchcase(one.id, chosen.only)]
-    if not found:
+    if not any(_wanted(one, chosen) for one in found):
         raise BadSpec(f"No mutant's id matches {chosen.only!r}.", next_step="ids are in mutants/*/*.toml")
     return found
+
+
+def _wanted(mutant: Mutant, chosen: argparse.Namespace) -> bool:
+    """The whole catalogue is in the kernel, which so is built once; --only says which mutants are on trial."""
+    return chosen.only is None or fnmatch.fnmatchcase(mutant.id, chosen.only)
 
 
 def _nearest(series: str, root: Path) -> Path:
