@@ -6,16 +6,18 @@ import pytest
 
 from ringrig.uring.leaks import Kmemleak
 from ringrig.uring.loops import LOOPS
+from ringrig.uring.probe import probe
 
 
-@pytest.mark.needs("kmemleak", "pin_counters", "mmap")
+@pytest.mark.needs("kmemleak", "pin_counters")
 def test_nothing_is_lost() -> None:
     """After a hundred rounds of each loop, kmemleak finds no memory of io_uring's lost: by them, or by a case before.
 
     An object names the task that wanted it: a case's is its number.
     """
-    for loop in LOOPS.values():
-        loop(100)
+    for name, loop in LOOPS.items():
+        if name != "register_kernel_memory" or probe()["capabilities"]["mmap"]:
+            loop(100)
 
     with Kmemleak() as search:
         lost = [one for one in search.scan() if any("io_" in function for function in one.stack)]
