@@ -47,21 +47,22 @@ def report(campaign: Campaign) -> int:
 
 
 def _table(campaign: Campaign) -> Table:
-    count = campaign.count()
-    shown = [result for result in RESULTS if count[result]]
+    """A column for each origin: that fits into 80 characters."""
+    by_origin = {
+        origin: [one for one in campaign.verdicts if one.mutant.origin == origin] for origin in ORIGINS
+    }
+    columns = {origin: those for origin, those in by_origin.items() if those} | {"all": campaign.verdicts}
+    counts = [campaign.count(those) for those in columns.values()]
     table = Table(title=escape(f"mutants of {campaign.label}"), title_justify="left", box=SIMPLE)
-    table.add_column("origin", no_wrap=True)
-    for name in ("mutants", *shown, "kill rate"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for origin in (*ORIGINS, None):
-        those = [one for one in campaign.verdicts if origin in (None, one.mutant.origin)]
-        if those:
-            count = campaign.count(those)
-            killed = rate(count)
-            percent = "-" if killed is None else f"{100 * killed:.1f} %"
-            table.add_row(
-                origin or "all", str(len(those)), *(str(count[one] or "") for one in shown), percent
-            )
+    table.add_column("", no_wrap=True)
+    for origin in columns:
+        table.add_column(origin, justify="right", no_wrap=True)
+    table.add_row("mutants", *(str(len(those)) for those in columns.values()))
+    for result in RESULTS:
+        if campaign.count()[result]:
+            table.add_row(result, *(str(count[result] or "") for count in counts))
+    rates = [rate(count) for count in counts]
+    table.add_row("kill rate", *("-" if one is None else f"{100 * one:.1f} %" for one in rates))
     return table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection, Sequence
 from html import escape
 
 from ringrig.campaign.mutants import ORIGINS
@@ -10,22 +11,28 @@ from ringrig.campaign.result import RESULTS, Campaign, rate
 from ringrig.campaign.trial import Verdict
 
 _STYLE = """
-:root { color-scheme: light dark; --killed: #2a7d2a; --open: #c02626; --apart: #777; --line: #8884; }
+:root { color-scheme: light dark; --killed: #1a7f37; --open: #c02626; --apart: #6a6a6a; --line: #8884; }
+@media (prefers-color-scheme: dark) { :root { --killed: #4ac26b; --open: #ff7b72; --apart: #9a9a9a; } }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 1rem; }
+h1 { font-size: 1.5rem; overflow-wrap: anywhere; }
 table { border-collapse: collapse; } td, th { padding: .15rem .6rem; text-align: right; border-bottom: 1px solid var(--line); }
 td:first-child, th:first-child { text-align: left; }
-.wide { overflow-x: auto; }
-pre { font: 13px/1.5 ui-monospace, monospace; margin: 0; tab-size: 8; }
+.wide { overflow-x: auto; } .source { min-width: max-content; }
+pre, summary, code { font: 13px/1.5 ui-monospace, monospace; tab-size: 8; } pre { margin: 0; padding-left: .7rem; }
 details { border-left: .3rem solid var(--line); padding-left: .4rem; }
 details.killed { border-color: var(--killed); } details.open { border-color: var(--open); } details.apart { border-color: var(--apart); }
-summary { cursor: pointer; white-space: pre; overflow-x: auto; font: 13px/1.5 ui-monospace, monospace; tab-size: 8; }
-summary:focus-visible { outline: 2px solid Highlight; }
-.count { display: inline-block; min-width: 4.5rem; font-size: 11px; }
-li { margin: .3rem 0; overflow-wrap: anywhere; } code { font: 13px ui-monospace, monospace; }
-.survived, .unreached, .flaky { color: var(--open); } .killed { color: var(--killed); }
+summary { cursor: pointer; white-space: pre; list-style: none; } summary::-webkit-details-marker { display: none; }
+summary:hover { background: var(--line); } summary:focus-visible, a:focus-visible { outline: 2px solid; outline-offset: -2px; }
+.number { color: var(--apart); } .count { display: inline-block; width: 4.5rem; font-size: 11px; }
+.killed .count { color: var(--killed); } .open .count { color: var(--open); }
+ul { position: sticky; left: 0; width: min(68rem, 100vw - 3rem); box-sizing: border-box; padding-left: 1.5rem; }
+li { margin: .3rem 0; overflow-wrap: anywhere; }
+.survived, .unreached, .flaky { color: var(--open); } li .killed { color: var(--killed); }
 .equivalent, .needs, .stale, .refused { color: var(--apart); }
+@media (max-width: 40rem) { pre, summary { font-size: 11px; tab-size: 4; } .count { width: 3rem; } }
 """
 _OPEN = ("survived", "unreached", "flaky")
+_ABSENT = ("refused", "stale")
 
 
 def page(campaign: Campaign) -> str:
@@ -43,10 +50,12 @@ def page(campaign: Campaign) -> str:
     links = " · ".join(f'<a href="#{escape(file)}">{escape(file)}</a>' for file in files)
     title = f"Mutants of {escape(campaign.label)}"
     return (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>{_STYLE}</style>\n<h1>{title}</h1>\n"
-        f"<p>{len(campaign.baseline.reached)} cases pass on the unchanged kernel. A line with mutants opens; green: all of its "
-        f"mutants are noticed, red: some are not.</p>\n{_table(campaign)}\n{_open_ones(campaign)}\n<p>{links}</p>\n"
+        f"<p>{len(campaign.baseline.reached)} cases pass on the unchanged kernel. A line with mutants opens, and says how many "
+        f"of those that were tried are noticed.</p>\n{_table(campaign)}\n"
+        f"{_listed(campaign, 'Not noticed', _OPEN) or '<h2>Nothing survived</h2>'}\n"
+        f"{_listed(campaign, 'Not in the kernel', _ABSENT)}\n<p>{links}</p>\n"
         f"{''.join(parts)}</html>\n"
     )
 
@@ -64,37 +73,47 @@ def _table(campaign: Campaign) -> str:
     return f'<div class="wide"><table><tr>{head}{"".join(rows)}</table></div>'
 
 
-def _open_ones(campaign: Campaign) -> str:
-    those = [one for one in campaign.verdicts if one.result in _OPEN]
+def _listed(campaign: Campaign, title: str, results: Collection[str]) -> str:
+    those = [one for one in campaign.verdicts if one.result in results]
     if not those:
-        return "<h2>Nothing survived</h2>"
-    items = "".join(map(_item, those))
-    return f"<h2>Not noticed: {len(those)}</h2><details class=open><summary>all of them</summary><ul>{items}</ul></details>"
+        return ""
+    kind = "open" if results is _OPEN else "apart"
+    return (
+        f'<h2>{title}: {len(those)}</h2><details class="{kind}"><summary>show all of them</summary>'
+        f"<ul>{''.join(map(_item, those))}</ul></details>"
+    )
 
 
 def _file(campaign: Campaign, file: str, by_place: dict[tuple[str, int], list[Verdict]]) -> str:
-    out, plain = [f'<h2 id="{escape(file)}">io_uring/{escape(file)}</h2>\n'], []
-    whole = file.startswith("kbuf")
+    out = [f'<h2 id="{escape(file)}">io_uring/{escape(file)}</h2>\n<div class="wide"><div class="source">']
+    whole, last = file.startswith("kbuf"), 0
     near = {line + around for name, line in by_place if name == file for around in range(-3, 4)}
-    for number, text in enumerate(campaign.texts[file].splitlines(), start=1):
-        those = by_place.get((file, number), [])
-        if not those and not whole and number not in near:
+    plain: list[str] = []
+    for number, text in enumerate(campaign.texts[file].split("\n"), start=1):
+        if not whole and number not in near:
             continue
-        if not those:
-            plain.append(f"{'':10}{number:5}  {escape(text)}\n")
-            continue
-        out.append(f"<pre>{''.join(plain)}</pre>")
-        plain = []
-        tried = [one for one in those if one.result not in ("equivalent", "needs", "stale", "refused")]
-        killed = sum(one.result == "killed" for one in tried)
-        state = "apart" if not tried else "killed" if killed == len(tried) else "open"
-        count = f"{killed}/{len(tried)}" if tried else "-"
-        out.append(
-            f'<details class="{state}"><summary><span class=count>{count}</span>{number:5}  {escape(text)}</summary>'
-            f"<ul>{''.join(map(_item, those))}</ul></details>\n"
-        )
-    out.append(f"<pre>{''.join(plain)}</pre>")
-    return "".join(out)
+        if number > last + 1:
+            plain.append('<span class="number">…</span>\n')
+        last = number
+        line = f'<span class="number">{number:5}</span>  {escape(text)}'
+        if those := by_place.get((file, number)):
+            out.append(f"<pre>{''.join(plain)}</pre>{_opening(line, those)}")
+            plain = []
+        else:
+            plain.append(f'<span class="count"></span>{line}\n')
+    return "".join([*out, f"<pre>{''.join(plain)}</pre></div></div>\n"])
+
+
+def _opening(line: str, those: Sequence[Verdict]) -> str:
+    """A line that opens and shows its mutants."""
+    tried = [one for one in those if one.result in ("killed", *_OPEN)]
+    killed = sum(one.result == "killed" for one in tried)
+    state = "apart" if not tried else "killed" if killed == len(tried) else "open"
+    count = f"{killed}/{len(tried)}" if tried else "-"
+    return (
+        f'<details class="{state}"><summary><span class="count">{count}</span>{line}</summary>'
+        f"<ul>{''.join(map(_item, those))}</ul></details>\n"
+    )
 
 
 def _item(one: Verdict) -> str:

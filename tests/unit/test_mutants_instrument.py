@@ -24,7 +24,7 @@ static int io_first(struct ctx __user *ctx, int a, int b) __must_hold(&ctx->lock
 int io_second(int a, int b)
 {
 	if (a ==
-	    b)
+		b)
 		return -EINVAL;
 	while (a < b) { a++; }
 	return aa == b;
@@ -80,7 +80,7 @@ def test_the_text_is_that_of_within():
     ("one", "says"),
     [
         (
-            mutant("one", "a ;", "b"),
+            mutant("one", "= a;", "= b;"),
             r"Mutant one: the text is 2 times in io_first\(\) of io_uring/kbuf\.c \(lines 6, 7\)",
         ),
         (mutant("one", "b", "a", within="= a;"), r"one: the text of `within` is 2 times .*lines 6, 7"),
