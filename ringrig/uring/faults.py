@@ -186,7 +186,7 @@ _FRAME = re.compile(r"\s+(?:\[<[0-9a-f]+>\] )?(\? )?([\w.]+)\+0x[0-9a-f]+/0x")
 ALLOCATORS = re.compile(
     r"(?:__)?dump_stack\w*|show_stack\w*|fail_dump|_*should_fail\w*|_*(?:kmem_cache|kv?[mz]alloc|k[vc]?alloc)\w*"
     r"|_*alloc_(?:frozen_)?pages?\w*|_*get_free_pages?\w*|_*kvmalloc\w*|slab_\w+|prepare_alloc_pages\w*"
-    r"|stack_trace_save|set_track_prepare|__alloc_object|_*create_object\w*|kmemleak_alloc\w*"
+    r"|stack_trace_save|save_stack_trace|set_track_prepare|__alloc_object|_*create_object\w*|kmemleak_alloc\w*"
 )
 
 """Functions on top of a stack because something is allocated, or reported."""

@@ -22,5 +22,8 @@ def test_nothing_is_lost() -> None:
     with Kmemleak() as search:
         lost = [one for one in search.scan() if any("io_" in function for function in one.stack)]
 
-    kinds = sorted({f"{one.size} bytes, {' < '.join(one.stack[:3])}, by {one.comm}" for one in lost})
+    owners: dict[str, set[str]] = {}
+    for one in lost:
+        owners.setdefault(f"{one.size} bytes, {' < '.join(one.stack[:3])}", set()).add(one.comm)
+    kinds = [f"{what}, by {', '.join(sorted(who))}" for what, who in owners.items()]
     assert not lost, f"{len(lost)} objects are lost: {'; '.join(kinds)}"
