@@ -48,6 +48,12 @@ class Outcome:
     """Troubles that earlier cases turned out to have caused: (node id, trouble)."""
     uncertain: list[tuple[Trouble, list[str]]] = field(default_factory=list)
     """Troubles that could not be decided, with the suspects' node ids."""
+
+    @property
+    def unheard(self) -> bool:
+        """Nothing says how the case itself went."""
+        return self.reports is None and not self.troubles
+
     gcov: dict[str, str] | None = None
     """What the kernel counted (ringrig.guest.gcov); None where nothing was read."""
 
@@ -93,10 +99,22 @@ class Keeper:
 
         RigError: there is no guest to run it on, nor will there be.
         """
+        outcome = self._once(nodeid)
+        if outcome.unheard and not self._manner.keep:
+            # Its guest went down under it by another's doing, or nobody knows by whose: it is owed a verdict.
+            first, outcome = outcome, self._once(nodeid)
+            outcome.late, outcome.uncertain = first.late + outcome.late, first.uncertain + outcome.uncertain
+        if outcome.unheard:
+            what = "the case has no verdict: its guest died under it, and whose fault that is could not be decided"
+            outcome.troubles.append(Trouble(kind="died", what=what))
+        return outcome
+
+    def _once(self, nodeid: str) -> Outcome:
         tried = self.attempt({"nodeids": [nodeid]})
-        outcome = Outcome(ran=tried.ran, guest=tried.guest, reports=tried.course.done.get("reports"))
+        done = tried.course.done
+        outcome = Outcome(ran=tried.ran, guest=tried.guest, reports=done.get("reports"))
         outcome.troubles = tried.found.troubles
-        outcome.gcov = tried.course.done.get("gcov")
+        outcome.gcov = done.get("gcov")
         for splat in tried.found.splats:
             self._attribute(splat, tried.cases, outcome)
         return outcome

@@ -244,6 +244,43 @@ def test_a_panic_from_nowhere_is_tried_again_too(keeper, world):
     assert outcome.uncertain == []
 
 
+def test_a_case_whose_guest_dies_of_another_is_run_again(keeper, world):
+    """It has had no say: silence is no pass."""
+    keeper.run("a")
+    times = []
+
+    def dies_once(machine, number):
+        times.append(number)
+        return machine.dies(world.console(PANIC, comm="case-1")) if len(times) == 1 else world.done(number)
+
+    world.does["b"] = dies_once
+
+    outcome = keeper.run("b")
+
+    assert outcome.reports is not None
+    assert outcome.troubles == []
+    assert [nodeid for nodeid, _ in outcome.late] == ["a"]
+
+
+def test_a_case_whose_guest_dies_again_fails(keeper, world):
+    """The second time nobody else ran in that guest."""
+    keeper.run("a")
+    times = []
+
+    def dies_by_turns(machine, number):
+        times.append(number)
+        if len(times) % 2:
+            return machine.dies(world.console(PANIC, comm="swapper/0", pid=0))
+        return world.done(number)
+
+    world.does["b"] = dies_by_turns
+
+    outcome = keeper.run("b")
+
+    assert len(outcome.uncertain) == 1
+    assert names(outcome.troubles) == ["panic"]
+
+
 def test_waiting_for_a_turn_on_a_shared_kernel_is_not_hanging(world):
     """Another rig's case may hang there meanwhile; the deadline counts from the case's own beginning."""
     keeper = make(kind="host", spec="host", label="host")
