@@ -170,11 +170,7 @@ class Agent:
             "ended": ended,
             "status": status,
             "reaped": reaped,
-            **(
-                {"said": answer[-_SAID_BYTES:].decode(errors="replace")}
-                if "command" in message
-                else _told(answer)
-            ),
+            **({"said": answer.decode(errors="replace")} if "command" in message else _told(answer)),
             "stacks": stacks,
             "stuck": stuck,
             "log": [*before, *self._watch.log()],
@@ -250,7 +246,9 @@ class Agent:
                 if read_end in ready:
                     data = os.read(read_end, 1 << 16)
                     answer += data
-                    if data.strip(_PASSED) == b"" and time.monotonic() > told + _TELL_SECONDS:
+                    if not has_end:
+                        answer = answer[-_SAID_BYTES:]
+                    elif data.strip(_PASSED) == b"" and time.monotonic() > told + _TELL_SECONDS:
                         told = time.monotonic()
                         self._wire.send({"op": "goes on", "id": number})
                     if not data:
