@@ -22,6 +22,7 @@ from ringrig.plugin.known_issues import KnownIssues
 COMPANY = 96
 """Cases that run in one child, one after the other, unless a case cannot bear it."""
 _NEWS = 200
+_WORDS = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +112,12 @@ def take(guests: Guests, docket: Docket, known: KnownIssues, *, say: Say) -> Bas
             next_step="rig run on the same kernel says more; a fault of the kernel's own belongs into suites/known-issues.toml",
         )
     left_out |= {run.case: "it failed on the unchanged kernel, and passed when run again" for run in failed}
+    if not reached:
+        why = "; ".join(sorted(set(left_out.values())))[:_WORDS]
+        raise NotClean(
+            f"No case passes on the unchanged kernel: {why}.",
+            next_step="name other cases, or another command",
+        )
     lonely = [] if docket.commands else _lonely(guests, docket, list(reached), say)
     return Baseline(reached=reached, seconds=seconds, left_out=left_out, alone=lonely)
 

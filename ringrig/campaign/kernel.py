@@ -103,7 +103,7 @@ def make(
         if not placed.mutants:
             raise BadCatalogue(
                 f"None of {len(mutants)} mutants has a place in {unchanged.origin.label}.",
-                next_step=f"the first: {next(iter(placed.stale.items()), '(none)')}",
+                next_step="; ".join(map(": ".join, [*placed.stale.items(), *refused.items()][:3])),
             )
         woven = {name: weave(unchanged.files[name].text, spots) for name, spots in placed.spots.items()}
         origin = unchanged.origin

@@ -51,7 +51,14 @@ _FRAGMENT = {
 
 def run(arguments: Sequence[str], *, root: Path) -> Campaign:
     """The whole campaign, with its results in its run folder as they came. Raises RigErrors."""
-    chosen = _parser().parse_args(arguments)
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    if chosen.guests < 1 or chosen.alone < 0:
+        parser.error("-n takes at least 1, and --alone no less than 0")
+    if chosen.command and chosen.alone:
+        parser.error(
+            "--alone is for the suite: a kernel of its own is judged by rig run, which knows no --command"
+        )
     wanted = Wanted.of(guest=chosen.guest, configs=chosen.config, patches=chosen.patch)
     began, progress = time.monotonic(), Progress()
     try:

@@ -206,3 +206,33 @@ def test_an_interrupt_reaches_the_session_once(rig, by_terminal, kernels):
     assert process.wait(timeout=20) == 2
     assert "tidied up" in text
     assert ("not run" in text) == (len(kernels) > 1)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["-n", "0"], ["--alone", "-1"], ["--alone", "3", "--command", "true"], ["--guest", "kvm"]]
+)
+def test_mutate_refuses_what_makes_no_sense(arguments, capsys):
+    """As a wrong option, before anything is fetched or built."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["mutate", *arguments])
+
+    assert ended.value.code == 2
+    assert "usage: rig mutate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spec", ["host", "debian:6.12", "debian-uml:6.1", "ssh:board"])
+def test_mutants_need_a_kernel_that_is_built_here(spec, capsys):
+    """With what to take instead."""
+    assert cli.main(["mutate", "--kernel", spec]) == BadSpec.exit_code
+    assert "source:X.Y" in capsys.readouterr().err
+
+
+def test_a_mutation_campaigns_verdict_is_its_exit_code(monkeypatch):
+    """As the report says it."""
+    from ringrig.campaign import mutate
+    from ringrig.report import mutants
+
+    monkeypatch.setattr(mutate, "run", lambda arguments, root: (arguments, root))
+    monkeypatch.setattr(mutants, "report", lambda campaign: 1 if campaign == (["--full"], cli.ROOT) else 99)
+
+    assert cli.main(["mutate", "--full"]) == 1
