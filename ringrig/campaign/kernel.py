@@ -193,4 +193,4 @@ def patch(mutant: Mutant, unchanged: Sources, placed: Placed) -> str:
 
 def _alone(kind: str, mutated: str) -> str:
     flat = " ".join(mutated.split())
-    return f"({flat})" if kind == "expr" else flat or "{ }"
+    return f"({flat})" if kind == "expr" else " ".join(["{", *flat.split(), "}"])
