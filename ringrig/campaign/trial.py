@@ -43,7 +43,7 @@ class Verdict:
     result: str
     kills: list[Kill] = field(default_factory=list)
     doubts: list[Kill] = field(default_factory=list)
-    """Cases that noticed it, but not every time they were asked."""
+    """Cases that noticed it, but not every time they were asked alone (0 times: only with others before them)."""
     cases: int = 0
     """Cases that reach it."""
     seconds: float = 0.0
@@ -91,12 +91,12 @@ class Court:
                 verdict.kills.append(kill)
                 self._kills[kill.case] += 1
                 self._near[mutant.edits[0].function, kill.case] += 1
-            elif kill.times:
+            else:
                 verdict.doubts.append(kill)
             rest = rest[rest.index(seen.case) + 1 :]
         if verdict.kills:
             verdict.result = "killed"
-        elif verdict.doubts:
+        elif any(kill.times for kill in verdict.doubts):
             verdict.result = "flaky"
         verdict.seconds = round(time.monotonic() - began, 2)
         return verdict

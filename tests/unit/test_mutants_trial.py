@@ -219,11 +219,12 @@ def test_a_doubt_does_not_hide_a_later_kill():
     assert [one.case for one in verdict.doubts] == [A]
 
 
-def test_noticed_once_and_never_again_is_nothing():
-    """0 of 3: a stumble of the machine's."""
+def test_noticed_in_company_and_never_alone_is_no_kill():
+    """0 of 3: a stumble of the machine's, or of the cases before it; it is told, and changes nothing."""
     verdict = court().judge(FakeKeeper({1: {C: ["fails"]}}), 1)
 
-    assert (verdict.result, verdict.kills, verdict.doubts) == ("survived", [], [])
+    assert (verdict.result, verdict.kills) == ("survived", [])
+    assert [(one.case, one.times) for one in verdict.doubts] == [(C, 0)]
 
 
 @pytest.mark.parametrize("how", ["panic", "hang"])
