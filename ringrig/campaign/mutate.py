@@ -213,7 +213,9 @@ def _judge(
     if not docket.commands:
         found = {one.mutant.id: one.kills[0].case for one in campaign.verdicts if one.kills}
         with cache.writing("what killed which mutant"):
-            history.write_text(json.dumps(before | found))
+            new = history.with_name(f".{history.name}.{os.getpid()}")
+            new.write_text(json.dumps(before | found))
+            new.replace(history)  # another campaign may be reading it
 
 
 def _baseline(
