@@ -6,6 +6,7 @@ import ctypes
 import os
 from typing import Final
 
+NR_MREMAP: Final = 25
 NR_IO_URING_SETUP: Final = 425
 NR_IO_URING_ENTER: Final = 426
 NR_IO_URING_REGISTER: Final = 427
@@ -26,6 +27,8 @@ MAP_FIXED: Final = 0x10
 MAP_ANONYMOUS: Final = 0x20
 MAP_POPULATE: Final = 0x8000
 MAP_HUGETLB: Final = 0x40000
+MREMAP_MAYMOVE: Final = 1
+MREMAP_FIXED: Final = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -87,6 +90,11 @@ def munmap(addr: int, length: int) -> int:
     """0 or -errno."""
     res: int = _munmap(addr, length)
     return -ctypes.get_errno() if res == -1 else res
+
+
+def mremap(addr: int, old: int, new: int, flags: int = 0, to: int = 0) -> int:
+    """A mapping of `old` bytes made `new` bytes long, or moved: its address, or -errno."""
+    return syscall(NR_MREMAP, addr, old, new, flags, to)
 
 
 def mprotect(addr: int, length: int, prot: int) -> int:
