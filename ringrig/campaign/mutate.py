@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also mutants made mechanically, over all provided-buffer code",
     )
-    add("--only", metavar="GLOB", help="try only mutants whose id matches")
+    add("--only", action="append", default=[], metavar="GLOB", help="try only mutants whose id matches")
     add(
         "--command",
         action="append",
@@ -254,13 +254,15 @@ def _catalogue(chosen: argparse.Namespace, unchanged: kernel.Sources, root: Path
     if chosen.generate:
         found += generate(unchanged.files)
     if not any(_wanted(one, chosen) for one in found):
-        raise BadSpec(f"No mutant's id matches {chosen.only!r}.", next_step="ids are in mutants/*/*.toml")
+        raise BadSpec(
+            f"No mutant's id matches {' or '.join(chosen.only)}.", next_step="ids are in mutants/*/*.toml"
+        )
     return found
 
 
 def _wanted(mutant: Mutant, chosen: argparse.Namespace) -> bool:
     """The whole catalogue is in the kernel, which so is built once; --only says which mutants are on trial."""
-    return chosen.only is None or fnmatch.fnmatchcase(mutant.id, chosen.only)
+    return not chosen.only or any(fnmatch.fnmatchcase(mutant.id, glob) for glob in chosen.only)
 
 
 def _nearest(series: str, root: Path) -> Path:
