@@ -34,6 +34,7 @@ FILES = (
 """Of io_uring/: where provided buffers live."""
 _SWITCH = Path(__file__).resolve().parents[2] / "mutants/kernel"
 _ERROR = re.compile(r"io_uring/([\w.]+):(\d+):(\d+): (?:fatal )?error: (.*)")
+_USED = re.compile(r"io_uring/([\w.]+):(\d+):(\d+): note: in expansion of macro ")
 # A pointer for a number, or one pointer for another: what a maintainer's compiler would not let through.
 _DOUBT = re.compile(
     r"io_uring/([\w.]+):(\d+):(\d+): warning: (.*\[-W(?:int-conversion|incompatible-pointer-types)\])"
@@ -152,12 +153,21 @@ def _files(unchanged: Sources, woven: dict[str, Woven], highest: int) -> dict[st
 
 
 def _blame(log: Path, woven: dict[str, Woven], complaint: re.Pattern[str]) -> dict[int, str]:
-    """The mutants that the compiler's complaints mean, with its words."""
+    """The mutants that the compiler's complaints mean, with its words.
+
+    About what a macro is defined as gcc complains where it is defined, and notes behind it where it was used.
+    """
     found: dict[int, str] = {}
-    for said in complaint.finditer(log.read_text(errors="replace")):
-        if said[1] in woven:
-            for number in woven[said[1]].blamed(int(said[2]), int(said[3])):
-                found.setdefault(number, f"io_uring/{said[1]}:{said[2]}: {said[4]}")
+    words = ""
+    for line in log.read_text(errors="replace").splitlines():
+        if said := complaint.search(line):
+            words = f"io_uring/{said[1]}:{said[2]}: {said[4]}"
+        elif not words or not (said := _USED.search(line)):
+            continue
+        if said[1] in woven and (numbers := woven[said[1]].blamed(int(said[2]), int(said[3]))):
+            for number in numbers:
+                found.setdefault(number, words)
+            words = ""
     return found
 
 

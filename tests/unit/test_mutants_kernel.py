@@ -75,6 +75,25 @@ def test_whom_the_compilers_words_mean(tmp_path):
     assert list(doubts) == [4]
 
 
+def test_a_complaint_about_a_macro_means_who_used_it(tmp_path):
+    """gcc names the line of its definition first; an error of somebody's own has no use for the notes behind it."""
+    woven = {"kbuf.c": Woven("", ((1, 9, range(10, 20)), (2, 9, range(30, 40)), (3, 4, range(1, 9))))}
+    (tmp_path / "log").write_text(
+        "io_uring/kbuf.c:2:7: error: expected expression before ‘do’\n"
+        "io_uring/kbuf.c:3:7: note: in expansion of macro ‘OUTER’\n"
+        "io_uring/kbuf.c:9:33: note: in expansion of macro ‘CHECK’\n"
+        "io_uring/kbuf.c:4:3: error: ‘x’ undeclared\n"
+        "io_uring/kbuf.c:9:12: note: in expansion of macro ‘CHECK’\n"
+    )
+
+    found = kernel._blame(tmp_path / "log", woven, kernel._ERROR)
+
+    assert found == {
+        2: "io_uring/kbuf.c:2: expected expression before ‘do’",
+        3: "io_uring/kbuf.c:4: ‘x’ undeclared",
+    }
+
+
 @pytest.mark.parametrize(
     ("series", "folder"),
     [("6.12", "6.12"), ("6.1", "6.1"), ("6.6", "6.1"), ("7.3", "6.12"), ("5.19", "6.1")],
