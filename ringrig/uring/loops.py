@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 from ringrig.uring import consts as c
 from ringrig.uring import libc
-from ringrig.uring.bufring import explain
+from ringrig.uring.bufring import explain, mmap_offset
 from ringrig.uring.counters import pinned_pages, settled
 from ringrig.uring.layout import RFC
 from ringrig.uring.memory import Arena
 from ringrig.uring.ring import Ring
 from ringrig.uring.structs import io_uring_buf_reg, io_uring_params, io_uring_sqe
-from ringrig.uring.syscalls import NR_CLOSE, run, table
+from ringrig.uring.syscalls import NR_CLOSE, NR_MMAP, NR_MUNMAP, run, table
 
 _BATCH = 250
 """io_urings that end at once: each ends in its own time (io_ring_exit_work()), and holds some pages until then."""
@@ -59,6 +59,26 @@ def register_kernel_memory(rounds: int) -> None:
     register(rounds, flags=c.IOU_PBUF_RING_MMAP)
 
 
+def map_kernel_memory(rounds: int) -> None:
+    """Register a ring in kernel memory, map it, unmap it, unregister it.
+
+    The mapping gets one address in all rounds: the page that unmapping leaves free is the first to be found.
+    """
+    arena, ring = Arena(), Ring()
+    reg, bare = _registration(arena, flags=c.IOU_PBUF_RING_MMAP), io_uring_buf_reg(bgid=7)
+    page, call = libc.PAGE_SIZE, libc.NR_IO_URING_REGISTER
+    come = (call, ring.fd, c.IORING_REGISTER_PBUF_RING, ctypes.addressof(reg), 1)
+    mapping = (NR_MMAP, 0, page, libc.PROT_READ, libc.MAP_SHARED, ring.fd, mmap_offset(7))
+    go = (call, ring.fd, c.IORING_UNREGISTER_PBUF_RING, ctypes.addressof(bare), 1)
+    first = table(come, mapping, go)
+    run(first)
+    addr = first[1].result
+    libc.munmap(addr, page)
+    _run(rounds, come, mapping, (NR_MUNMAP, addr, page), go)
+    ring.close()
+    arena.close()
+
+
 def provide(rounds: int) -> None:
     """Provide four buffers and remove them: two requests that are in their slots for good, and seen only if they fail."""
     arena, ring = Arena(), Ring(2)
@@ -101,6 +121,9 @@ def end(rounds: int) -> None:
 LOOPS: dict[str, Callable[[int], None]] = {
     "register": register,
     "register_kernel_memory": register_kernel_memory,
+    "map_kernel_memory": map_kernel_memory,
     "provide": provide,
     "end": end,
 }
+OF_KERNEL_MEMORY = frozenset({"register_kernel_memory", "map_kernel_memory"})
+"""Loops that want IOU_PBUF_RING_MMAP."""

@@ -17,7 +17,7 @@ from ringrig.uring import libc
 from ringrig.uring.memory import Arena, Unavailable
 
 NR_PREAD64, NR_PWRITE64 = 17, 18
-NR_CLOSE, NR_MMAP = 3, 9
+NR_CLOSE, NR_MMAP, NR_MUNMAP = 3, 9, 11
 
 
 class Row(Structure):

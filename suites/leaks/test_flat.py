@@ -11,12 +11,12 @@ from ringrig.model.subject import Subject
 from ringrig.uring import bufring
 from ringrig.uring.counters import Disturbed, vmapped_rings
 from ringrig.uring.leaks import AREAS, PINS, SLAB, ControlGroup, Oracle, growth
-from ringrig.uring.loops import LOOPS
+from ringrig.uring.loops import LOOPS, OF_KERNEL_MEMORY
 
 ROUNDS = 10_000
 _MMAP = [pytest.mark.needs("mmap")]
 each_loop = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=_MMAP if name == "register_kernel_memory" else []) for name in LOOPS]
+    "name", [pytest.param(name, marks=_MMAP if name in OF_KERNEL_MEMORY else []) for name in LOOPS]
 )
 
 
