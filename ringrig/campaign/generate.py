@@ -77,8 +77,14 @@ def _apply(source: Source, root: tree_sitter.Node) -> Iterator[tuple[tree_sitter
     for node in walk(body) if body is not None else ():
         if not node.is_named or node.has_error or not _is_free(node):
             continue
+        whole = (
+            node.parent if node.parent is not None and node.parent.type == "expression_statement" else None
+        )
         for rule, mutated in _expressions(source, node):
-            yield node, rule, "expr", mutated
+            if whole is not None:  # what looks like a call may be a macro that is a statement
+                yield whole, rule, "stmt", f"{mutated};"
+            else:
+                yield node, rule, "expr", mutated
         if node.type in _STATEMENTS and source.text[node.start_byte : node.end_byte].endswith(";"):
             yield node, "deleted", "stmt", ""
 
