@@ -33,11 +33,11 @@ FILES = (
 )
 """Of io_uring/: where provided buffers live."""
 _SWITCH = Path(__file__).resolve().parents[2] / "mutants/kernel"
-_ERROR = re.compile(r"io_uring/([\w.]+):(\d+):(\d+): (?:fatal )?error: (.*)")
-_USED = re.compile(r"io_uring/([\w.]+):(\d+):(\d+): note: in expansion of macro ")
+_ERROR = re.compile(r"([\w./-]+):(\d+):(\d+): (?:fatal )?error: (.*)")
+_USED = re.compile(r"([\w./-]+):(\d+):(\d+): note: in (?:expansion|definition) of macro ")
 # A pointer for a number, or one pointer for another: what a maintainer's compiler would not let through.
 _DOUBT = re.compile(
-    r"io_uring/([\w.]+):(\d+):(\d+): warning: (.*\[-W(?:int-conversion|incompatible-pointer-types)\])"
+    r"([\w./-]+):(\d+):(\d+): warning: (.*\[-W(?:int-conversion|incompatible-pointer-types)\])"
 )
 
 
@@ -161,10 +161,11 @@ def _blame(log: Path, woven: dict[str, Woven], complaint: re.Pattern[str]) -> di
     words = ""
     for line in log.read_text(errors="replace").splitlines():
         if said := complaint.search(line):
-            words = f"io_uring/{said[1]}:{said[2]}: {said[4]}"
+            words = f"{said[1].removeprefix('../src/')}:{said[2]}: {said[4]}"
         elif not words or not (said := _USED.search(line)):
             continue
-        if said[1] in woven and (numbers := woven[said[1]].blamed(int(said[2]), int(said[3]))):
+        one = woven.get(said[1].rpartition("io_uring/")[2])
+        if one is not None and (numbers := one.blamed(int(said[2]), int(said[3]))):
             for number in numbers:
                 found.setdefault(number, words)
             words = ""

@@ -60,12 +60,12 @@ def test_whom_the_compilers_words_mean(tmp_path):
     }
     (tmp_path / "log").write_text(
         "  CC      io_uring/kbuf.o\n"
-        "/source/io_uring/kbuf.c: In function ‘f’:\n"
-        "/source/io_uring/kbuf.c:4:33: error: ‘nobody’ undeclared\n"
-        "/source/io_uring/kbuf.c:4:12: note: each undeclared identifier is reported once\n"
-        "/source/io_uring/kbuf.c:9:2: warning: statement with no effect [-Wunused-value]\n"
-        "/source/io_uring/poll.c:4:12: error: other file\n"
-        "/source/io_uring/net.c:4:12: warning: makes pointer from integer [-Wint-conversion]\n"
+        "../src/io_uring/kbuf.c: In function ‘f’:\n"
+        "../src/io_uring/kbuf.c:4:33: error: ‘nobody’ undeclared\n"
+        "../src/io_uring/kbuf.c:4:12: note: each undeclared identifier is reported once\n"
+        "../src/io_uring/kbuf.c:9:2: warning: statement with no effect [-Wunused-value]\n"
+        "../src/io_uring/poll.c:4:12: error: other file\n"
+        "../src/io_uring/net.c:4:12: warning: makes pointer from integer [-Wint-conversion]\n"
     )
 
     errors = kernel._blame(tmp_path / "log", woven, kernel._ERROR)
@@ -79,7 +79,7 @@ def test_a_complaint_about_a_macro_means_who_used_it(tmp_path):
     """gcc names the line of its definition first; an error of somebody's own has no use for the notes behind it."""
     woven = {"kbuf.c": Woven("", ((1, 9, range(10, 20)), (2, 9, range(30, 40)), (3, 4, range(1, 9))))}
     (tmp_path / "log").write_text(
-        "io_uring/kbuf.c:2:7: error: expected expression before ‘do’\n"
+        "../src/include/linux/check.h:2:7: error: expected expression before ‘do’\n"
         "io_uring/kbuf.c:3:7: note: in expansion of macro ‘OUTER’\n"
         "io_uring/kbuf.c:9:33: note: in expansion of macro ‘CHECK’\n"
         "io_uring/kbuf.c:4:3: error: ‘x’ undeclared\n"
@@ -89,7 +89,7 @@ def test_a_complaint_about_a_macro_means_who_used_it(tmp_path):
     found = kernel._blame(tmp_path / "log", woven, kernel._ERROR)
 
     assert found == {
-        2: "io_uring/kbuf.c:2: expected expression before ‘do’",
+        2: "include/linux/check.h:2: expected expression before ‘do’",
         3: "io_uring/kbuf.c:4: ‘x’ undeclared",
     }
 
