@@ -33,6 +33,7 @@ from ringrig.uring.memory import Arena, Unavailable
 from ringrig.uring.probe import probe
 from ringrig.uring.ring import Ring
 from ringrig.uring.stuck import Watched, diagnosis
+from ringrig.uring.wire import Wire
 
 _TRAIT_OF = {
     "mmap": "pbuf_mmap",
@@ -251,6 +252,20 @@ def make_scene(ring: Subject, profile: Profile) -> Callable[[Stock | None], Scen
 @pytest.fixture
 def pipe(ring: Subject) -> Pipe:
     return Pipe(ring.arena)
+
+
+@pytest.fixture
+def make_wire(ring: Subject) -> Iterator[Callable[..., Wire]]:
+    """make_wire(tcp=False): two connected sockets, one for requests of `ring`."""
+    made: list[Wire] = []
+
+    def make(*, tcp: bool = False) -> Wire:
+        made.append(Wire(ring.arena, tcp=tcp))
+        return made[-1]
+
+    yield make
+    for wire in made:
+        wire.close()
 
 
 @pytest.fixture

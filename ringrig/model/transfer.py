@@ -132,12 +132,14 @@ class Reply:
     bid: int | None = None
     more: bool = False
     nonempty: bool = False
+    buf_more: bool = False
     other: int = 0
 
     @classmethod
     def of(cls, res: int, flags: int) -> Reply:
         """What a CQE says."""
         known = c.IORING_CQE_F_BUFFER | c.IORING_CQE_F_MORE | c.IORING_CQE_F_SOCK_NONEMPTY
+        known |= c.IORING_CQE_F_BUF_MORE
         has_bid = flags & c.IORING_CQE_F_BUFFER
         low = flags & 0xFFFF if has_bid else flags
         return cls(
@@ -145,6 +147,7 @@ class Reply:
             bid=flags >> c.IORING_CQE_BUFFER_SHIFT if has_bid else None,
             more=bool(flags & c.IORING_CQE_F_MORE),
             nonempty=bool(flags & c.IORING_CQE_F_SOCK_NONEMPTY),
+            buf_more=bool(flags & c.IORING_CQE_F_BUF_MORE),
             other=low & ~known,
         )
 
@@ -152,7 +155,8 @@ class Reply:
         said = [name_of(self.res)]
         if self.bid is not None:
             said.append(f"bid {self.bid}")
-        said += [word for word, on in (("more", self.more), ("nonempty", self.nonempty)) if on]
+        words = ("more", "nonempty", "buf_more")
+        said += [word for word in words if getattr(self, word)]
         if self.other:
             said.append(f"flags {self.other:#x}")
         return f"<{' '.join(said)}>"
