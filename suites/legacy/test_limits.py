@@ -1,0 +1,176 @@
+"""PROVIDE_BUFFERS and REMOVE_BUFFERS at their limits: 65536 buffers, the end of user space, long buffers, io-wq, links."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable
+
+import pytest
+
+from ringrig.model.spec import name_of
+from ringrig.model.subject import Subject
+from ringrig.uring import bufring
+from ringrig.uring import consts as c
+from ringrig.uring.group import Group, legacy, remove_legacy
+from ringrig.uring.requests import selecting
+from ringrig.uring.ring import Cqe
+
+MOST = 65536
+
+
+def _say(ring: Subject, opcode: int, *, flags: int = 0, then_nop: bool = False, **fields: int) -> list[Cqe]:
+    """A PROVIDE_BUFFERS or REMOVE_BUFFERS of group 7, and a NOP behind it if wanted: the completions."""
+    sqe = ring.ring.sqe()
+    sqe.opcode, sqe.flags, sqe.buf_group, sqe.user_data = opcode, flags, 7, 1
+    for name, value in fields.items():
+        setattr(sqe, name, value)
+    if then_nop:
+        ring.ring.sqe().user_data = 2
+    return sorted(ring.ring.complete(1 + then_nop))
+
+
+def test_nearly_as_many_as_there_are_ids(ring: Subject) -> None:
+    """PROVIDE 65535 buffers from bid 1 on, hand one out, REMOVE 65536: 0, bid 1, and 65534 removed.
+
+    MAX_BIDS_PER_BGID. io_provide_buffers_prep(), io_remove_buffers_prep().
+    """
+    addr = ring.arena.anon(MOST)
+    assert legacy(ring.ring, bgid=7, addr=addr, size=1, count=MOST - 1, bid=1) == 0
+    with open("/dev/zero", "rb") as zero:  # noqa: PTH123
+        selecting(ring.ring, c.IORING_OP_READ, zero.fileno(), bgid=7, length=1)
+        first = ring.ring.complete()[0]
+
+    removed = _say(ring, c.IORING_OP_REMOVE_BUFFERS, fd=MOST)
+
+    assert (first.res, first.bid) == (1, 1)
+    assert removed == [(1, MOST - 2, 0)]
+
+
+@pytest.mark.ends_within(3)
+def test_as_many_as_there_are_ids(ring: Subject) -> None:
+    """PROVIDE 65536 buffers from bid 0 on: 0, the first is handed out first, and the ring answers."""
+    addr = ring.arena.anon(MOST)
+    assert legacy(ring.ring, bgid=7, addr=addr, size=1, count=MOST) == 0
+    with open("/dev/zero", "rb") as zero:  # noqa: PTH123
+        for bid in (0, 1):
+            selecting(ring.ring, c.IORING_OP_READ, zero.fileno(), bgid=7, length=1)
+            assert ring.ring.complete()[0].bid == bid
+
+
+@pytest.mark.parametrize("there", [0, 1, 3], ids=["none", "one", "some"])
+def test_removing_as_many_as_can_be(ring: Subject, there: int) -> None:
+    """REMOVE of 65536 where there are fewer: so many. The number asked for has 17 bits. io_remove_buffers()"""
+    assert ring.provide_buffers(bgid=7, count=there + 1) == 0
+    assert remove_legacy(ring.ring, bgid=7, count=1) == 1
+
+    assert _say(ring, c.IORING_OP_REMOVE_BUFFERS, fd=MOST) == [(1, there, 0)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5], ids=["one", "some", "more_than_there_are"])
+def test_neither_says_anything_of_a_buffer(ring: Subject, count: int) -> None:
+    """PROVIDE and REMOVE report 0 and a number, and no flag: no buffer is the completion's."""
+    addr = ring.arena.anon(4096)
+
+    provided = _say(ring, c.IORING_OP_PROVIDE_BUFFERS, fd=3, addr=addr, len=64, off=700)
+    removed = _say(ring, c.IORING_OP_REMOVE_BUFFERS, fd=count)
+
+    assert provided == [(1, 0, 0)]
+    assert removed == [(1, min(count, 3), 0)]
+
+
+def test_removing_nothing_keeps_the_link(ring: Subject) -> None:
+    """REMOVE from an emptied group with IOSQE_IO_LINK: 0, which is no failure, and the NOP behind it is done."""
+    assert ring.provide_buffers(bgid=7, count=1) == 0
+    assert remove_legacy(ring.ring, bgid=7, count=1) == 1
+
+    found = _say(ring, c.IORING_OP_REMOVE_BUFFERS, fd=1, flags=c.IOSQE_IO_LINK, then_nop=True)
+
+    assert found == [(1, 0, 0), (2, 0, 0)]
+
+
+ASYNC = {
+    "provide": (c.IORING_OP_PROVIDE_BUFFERS, "legacy", 0),
+    "provide_to_nothing": (c.IORING_OP_PROVIDE_BUFFERS, "absent", 0),
+    "provide_to_a_ring": (c.IORING_OP_PROVIDE_BUFFERS, "ring", -errno.EINVAL),
+    "remove": (c.IORING_OP_REMOVE_BUFFERS, "legacy", 2),
+    "remove_from_nothing": (c.IORING_OP_REMOVE_BUFFERS, "absent", -errno.ENOENT),
+    "remove_from_a_ring": (c.IORING_OP_REMOVE_BUFFERS, "ring", -errno.EINVAL),
+}
+
+
+@pytest.mark.ends_within(3)
+@pytest.mark.parametrize("opcode, group, want", ASYNC.values(), ids=ASYNC)
+def test_done_by_a_worker(
+    ring: Subject, make_group: Callable[..., Group], opcode: int, group: str, want: int
+) -> None:
+    """IOSQE_ASYNC: the same result, and the ring is not left locked: it registers and submits.
+
+    io_ring_submit_lock() and _unlock() take uring_lock for a worker, on each way out.
+    """
+    if group == "ring":
+        make_group()
+    elif group == "legacy":
+        assert ring.provide_buffers(bgid=7, count=5) == 0
+    fields = {"fd": 2}
+    if opcode == c.IORING_OP_PROVIDE_BUFFERS:
+        fields = {"fd": 2, "addr": ring.arena.anon(4096), "len": 64}
+
+    found = _say(ring, opcode, flags=c.IOSQE_ASYNC, **fields)
+
+    assert found == [(1, want, 0)]
+    assert bufring.register(ring.ring, addr=ring.arena.anon(4096), bgid=900) == 0
+    assert bufring.unregister(ring.ring, 900) == 0
+    assert legacy(ring.ring, bgid=8, addr=ring.arena.anon(64), count=1) == 0
+
+
+def _end_of_user_space(ring: Subject) -> int:
+    """The first address that a buffer may not reach, found with PROVIDE of one byte: access_ok()."""
+    good, bad = 0, 1 << 63
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        if legacy(ring.ring, bgid=8, addr=middle, size=1, count=1) == 0:
+            good = middle
+        else:
+            bad = middle
+    return bad
+
+
+@pytest.mark.parametrize("count", [2, 3, MOST], ids=["two", "three", "most"])
+def test_all_of_a_range_lies_in_user_space(ring: Subject, count: int) -> None:
+    """A range whose first buffer ends where user space does: -EFAULT, no group comes of it. Up to there: 0.
+
+    io_provide_buffers_prep(): access_ok() of all buffers
+    """
+    end = _end_of_user_space(ring)
+
+    assert legacy(ring.ring, bgid=7, addr=end - 64, size=64, count=1) == 0
+    refused = legacy(ring.ring, bgid=9, addr=end - 64, size=64, count=count)
+    allowed = legacy(ring.ring, bgid=10, addr=end - 128, size=64, count=2)
+
+    assert (name_of(refused), name_of(allowed)) == (name_of(-errno.EFAULT), "0")
+    assert [remove_legacy(ring.ring, bgid=bgid, count=3) for bgid in (7, 10)] == [1, 2]
+
+
+@pytest.mark.parametrize("count", [1, 2], ids=["one", "two"])
+@pytest.mark.parametrize(
+    "size", [4097, 65535, 65536, 65636], ids=["a_page_and_a_byte", "16_bits", "17_bits", "17_bits_and_more"]
+)
+def test_a_long_buffer_is_filled_to_its_end(ring: Subject, size: int, count: int) -> None:
+    """A buffer longer than a page, and than 16 bits tell, and a READ of more than it: every byte of it, none behind.
+
+    io_add_buffers(): io_buffer.len is 32 bits wide
+    """
+    addr = ring.arena.guarded(size * count)
+    pattern = bytes(1 + at % 251 for at in range(size * count + 1))
+    file = ring.arena.memfd(len(pattern))
+    os.pwrite(file, pattern, 0)
+    assert legacy(ring.ring, bgid=7, addr=addr, size=size, count=count, bid=40) == 0
+
+    for number in range(count):
+        selecting(ring.ring, c.IORING_OP_READ, file, bgid=7, length=2 * size).off = number * size
+        cqe = ring.ring.complete()[0]
+        assert (cqe.res, cqe.bid) == (size, 40 + number)
+
+    assert ctypes.string_at(addr, size * count) == pattern[:-1]
