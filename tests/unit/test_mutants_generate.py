@@ -34,6 +34,7 @@ def made(body, *, file="kbuf.c", head="static int f(struct ctx *ctx, int a, int 
         ("if (a) return b;", {"negated-1": "!(a)"}),
         ("if (a == b) return b;", {"eq-to-ne-1": "a != b"}),
         ("return a ? b : c;", {"negated-1": "!(a)"}),
+        ("g(a, b);", {"arguments-1": "g(b, a);", "deleted-1": ""}),
         ("a = b;", {"deleted-1": ""}),
         ("while (a) break;", {"negated-1": "!(a)", "deleted-1": ""}),
     ],
