@@ -131,17 +131,17 @@ class Shelf:
         """Submit, and wait for all completions of the one request, up to its last."""
         return to_the_end(self.ring)
 
-    def until_armed(self, completions: int) -> list[Reply]:
-        """Submit, wait for so many completions, and cancel what goes on: all completions but the last.
+    def some(self, count: int) -> list[Reply]:
+        """Submit, and wait for `count` completions of a request that goes on."""
+        return [Reply.of(cqe.res, cqe.flags) for cqe in self.ring.complete(count)]
 
-        That one must say -ECANCELED and nothing else, so that nothing is kept back.
-        """
-        found = [Reply.of(cqe.res, cqe.flags) for cqe in self.ring.complete(completions)]
+    def cancelled(self) -> list[Reply]:
+        """Cancel the request: its completions that nobody has seen yet, up to its last."""
         cancel(self.ring, REQUEST, own=_OTHER)
         last: list[Reply] = []
         while not last or last[-1].more:
             last += [Reply.of(cqe.res, cqe.flags) for cqe in self.ring.complete() if cqe.user_data == REQUEST]
-        return found + last
+        return last
 
 
 def to_the_end(ring: Ring) -> list[Reply]:
