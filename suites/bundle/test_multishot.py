@@ -68,6 +68,24 @@ def test_later_rounds_take_what_is_in_the_socket(ring: Subject, make_wire: Calla
     assert shelf.head() == 6
 
 
+def test_a_round_after_a_short_one_takes_all(ring: Subject, make_wire: Callable[..., Wire]) -> None:
+    """TCP, 464 bytes; buffers so large and small that the first completion leaves 184: the next one takes 180.
+
+    io_recv_buf_select(): a round without length asks for what msg_inq says is left
+    """
+    sizes = dict(zip(range(50, 60), (64, 200, 16, 16, 16, 100, 16, 16, 16, 64), strict=True))
+    shelf, wire = Shelf(ring, sizes), make_wire(tcp=True)
+    wire.feed(incoming(0, 464))
+    shelf.queue(c.IORING_OP_RECV, wire.near, ioprio=BUNDLES)
+
+    found = shelf.some(2)
+
+    assert found[:2] == [
+        Reply(res=280, bid=50, more=True, nonempty=True),
+        Reply(res=180, bid=53, more=True, nonempty=True),
+    ]
+
+
 def test_the_last_buffer_ends_it(ring: Subject, wire: Wire, told: bool) -> None:
     """Two buffers, 300 bytes: the completion that takes the last has no F_MORE, and no -ENOBUFS follows.
 

@@ -55,6 +55,9 @@ TAKES = {
     "length_within_the_second": Take(sizes=FOUR, length=100, fed=200, pieces=(64,)),
     "longer_than_the_ring": Take(sizes=FOUR, length=1000, fed=300, pieces=(64, 64, 64, 64)),
     "mixed_to_the_brim": Take(sizes=MIXED, length=60, fed=60, pieces=(10, 20, 30)),
+    "mixed_to_the_brim_and_more": Take(
+        sizes=MIXED, length=60, fed=100, pieces=(10, 20, 30), appended=(10, 20, 30, 40)
+    ),
     "mixed_length_within_the_last": Take(sizes=MIXED, length=75, fed=200, pieces=(10, 20, 30)),
     "mixed_ends_within_the_third": Take(sizes=MIXED, length=100, fed=31, pieces=(10, 20, 1)),
     "large_first": Take(sizes=LARGE_FIRST, length=100, fed=200, pieces=(64, 16), appended=(64, 16, 16, 16)),
@@ -152,7 +155,7 @@ def test_no_buffer(ring: Subject, make_wire: Callable[..., Wire], kind: Kind, mu
 
 LEGACY = {
     "one_buffer": Take(sizes=FOUR, length=64, fed=64, pieces=(64,)),
-    "a_part_is_asked_for": Take(sizes=FOUR, length=40, fed=40, pieces=(40,)),
+    "a_part_is_asked_for": Take(sizes=FOUR, length=40, fed=100, pieces=(40,), appended=(40, 60)),
     "several_are_asked_for": Take(sizes=FOUR, length=200, fed=200, pieces=(64,), appended=(64, 64)),
     "ends_within_the_first": Take(sizes=FOUR, length=200, fed=10, pieces=(10,)),
     "without_length": Take(sizes=FOUR, length=0, fed=200, pieces=(64,), appended=(64, 64)),
@@ -197,6 +200,27 @@ def test_without_length_the_first_buffer_counts(ring: Subject, wire: Wire, told:
     assert found == [Reply(res=sum(pieces), bid=9, nonempty=told)]
     assert shelf.written() == spread(FOUR, pieces)
     assert shelf.head() == len(pieces)
+
+
+def test_without_length_nothing_of_another_request_counts(
+    ring: Subject, make_wire: Callable[..., Wire], wire: Wire, told: bool
+) -> None:
+    """A RECV over TCP leaves 236 bytes unread; a bundle without length on another socket begins as on a new ring.
+
+    io_recvmsg_prep_setup(): msg_inq = 0; the request's memory is used again
+    """
+    shelf, other = Shelf(ring, {1: 64, **FOUR}), make_wire(tcp=True)
+    other.feed(incoming(0, 300))
+    shelf.queue(c.IORING_OP_RECV, other.near, length=64)
+    assert shelf.to_the_end() == [Reply(res=64, bid=1, nonempty=True)]
+    wire.feed(incoming(64, 200))
+
+    shelf.queue(c.IORING_OP_RECV, wire.near, ioprio=c.IORING_RECVSEND_BUNDLE)
+    found = shelf.to_the_end()
+
+    pieces = (64, 64, 64) if told else (64,)
+    assert found == [Reply(res=sum(pieces), bid=9, nonempty=told)]
+    assert shelf.written() == spread(shelf.sizes, (64, *pieces))
 
 
 def test_without_length_a_large_buffer_is_filled(ring: Subject, wire: Wire) -> None:

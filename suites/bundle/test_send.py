@@ -223,6 +223,30 @@ def test_what_does_not_fit_waits(
     assert shelf.left() == list(sizes.items())[4 - left :]
 
 
+def test_what_had_to_wait_is_the_last_round(ring: Subject, make_wire: Callable[..., Wire]) -> None:
+    """300 buffers of 100 bytes, a socket that takes a few thousand: 256 are sent in the end, no F_MORE, 44 stay.
+
+    Another round could be overtaken by other sends. io_send_finish(): REQ_F_POLLED
+    """
+    sizes = {7 * at: 100 for at in range(300)}
+    shelf, wire = Shelf(ring, sizes), make_wire()
+    wire.narrow()
+    stream = shelf.load()[:25_600]
+
+    shelf.queue(c.IORING_OP_SEND, wire.near, ioprio=BUNDLE)
+    shelf.ring.submit()
+    assert shelf.ring.cqes() == []
+    got = b""
+    while len(got) < len(stream):
+        got += wire.received(1)
+        got += wire.received()
+        shelf.ring.submit()
+
+    assert shelf.to_the_end() == [Reply(res=25_600, bid=0)]
+    assert got == stream
+    assert shelf.head() == 256
+
+
 def test_a_full_completion_queue_ends_a_bundle(
     make_ring: Callable[..., Subject], make_wire: Callable[..., Wire]
 ) -> None:
@@ -266,6 +290,17 @@ def test_refused(ring: Subject, make_wire: Callable[..., Wire], opcode: int, iop
     sqe.ioprio, sqe.flags = ioprio, flags
 
     assert to_the_end(ring.ring) == [Reply(res=-errno.EINVAL)]
+    assert shelf.left() == [(3, 64)]
+
+
+@pytest.mark.parametrize("opcode", [c.IORING_OP_SEND, c.IORING_OP_RECV], ids=["send", "recv"])
+def test_a_length_above_31_bits(ring: Subject, make_wire: Callable[..., Wire], opcode: int) -> None:
+    """sqe->len 0x80000000: -EINVAL, and the buffer stays. io_sendmsg_prep(), io_recvmsg_prep(); b948f9d5d305"""
+    shelf, wire = Shelf(ring, {3: 64}), make_wire()
+    wire.feed(b"data")
+    shelf.queue(opcode, wire.near, length=1 << 31)
+
+    assert shelf.to_the_end() == [Reply(res=-errno.EINVAL)]
     assert shelf.left() == [(3, 64)]
 
 
