@@ -171,7 +171,7 @@ def _campaign(chosen: argparse.Namespace, wanted: Wanted, root: Path, say: Say) 
             campaign.add(Verdict(mutant=one, result="stale", why=why))
         elif why := trial.refused.get(one.id):
             campaign.add(Verdict(mutant=one, result="refused", why=why))
-    if chosen.alone:
+    if chosen.alone and not campaign.untried:
         campaign.alone = compare(
             campaign, chosen.alone, paths=chosen.paths, guests=chosen.guests, root=root, say=say
         )
@@ -203,10 +203,13 @@ def _judge(
     queue = [number for number in on_trial if number not in apart]
     say(f"{len(queue)} mutants on trial")
     began = time.monotonic()
-    for count, verdict in enumerate(guests.map(court.judge, queue), start=1):
-        campaign.add(verdict)
-        if count % _NEWS == 0 or count == len(queue):
-            say(f"  {count} of {len(queue)} mutants, {count - campaign.count()['killed']} not killed")
+    try:
+        for count, verdict in enumerate(guests.map(court.judge, queue), start=1):
+            campaign.add(verdict)
+            if count % _NEWS == 0 or count == len(queue):
+                say(f"  {count} of {len(queue)} mutants, {count - campaign.count()['killed']} not killed")
+    except KeyboardInterrupt:  # what is known by now is worth a report
+        campaign.untried = len(queue) - len(campaign.verdicts)
     campaign.judging_seconds = round(time.monotonic() - began, 1)
     for verdict in apart.values():
         campaign.add(verdict)

@@ -14,6 +14,7 @@ from ringrig.campaign.instrument import Spot
 from ringrig.campaign.trial import Verdict
 
 RESULTS = ("killed", "survived", "flaky", "unreached", "equivalent", "needs", "stale", "refused")
+_INTERRUPTED = 130
 _OPEN = {"survived", "flaky", "unreached"}
 """What a better suite would change."""
 
@@ -45,6 +46,8 @@ class Campaign:
     judging_seconds: float = 0.0
     seconds: float = 0.0
     boots: int = 0
+    untried: int = 0
+    """Mutants that an interruption left over."""
     verdicts: list[Verdict] = field(default_factory=list)
     alone: list[Alone] = field(default_factory=list)
 
@@ -59,7 +62,9 @@ class Campaign:
 
     @property
     def exit_code(self) -> int:
-        """1 when a mutant went unnoticed that somebody could notice, or was judged otherwise alone."""
+        """1 when a mutant went unnoticed that somebody could notice, or was judged otherwise alone; 130: interrupted."""
+        if self.untried:
+            return _INTERRUPTED
         unlike = any(one.together != one.alone for one in self.alone)
         return int(unlike or any(one.result in _OPEN for one in self.verdicts))
 

@@ -101,6 +101,8 @@ def _tell_times(console: Console, campaign: Campaign) -> None:
         f"{campaign.seconds:.0f} s in all",
         markup=False,
     )
+    if campaign.untried:
+        console.print(f"interrupted: {campaign.untried} mutants were not tried")
     if campaign.alone:
         each = sum(one.seconds for one in campaign.alone) / len(campaign.alone)
         together = campaign.judging_seconds / max(len(tried), 1)
@@ -122,6 +124,7 @@ def _data(campaign: Campaign) -> dict[str, object]:
         "baseline seconds": campaign.baseline_seconds,
         "judging seconds": campaign.judging_seconds,
         "guests": campaign.boots,
+        "not tried": campaign.untried,
         "cases": len(campaign.baseline.reached),
         "left out": campaign.baseline.left_out,
         "rates": {

@@ -126,6 +126,14 @@ def test_a_verdict_that_is_another_alone_is_no_good_either(make):
     assert report(make(VERDICTS[0], alone=alone)) == 1
 
 
+def test_what_was_interrupted_says_what_is_left(make, capsys):
+    """It is neither clean nor a failure; what is known is told."""
+    campaign = make(untried=3)
+
+    assert report(campaign) == campaign.exit_code == 130
+    assert "interrupted: 3 mutants were not tried" in capsys.readouterr().out
+
+
 def test_the_terminal_has_every_result_and_every_open_mutant(make, capsys):
     """In 80 columns, also where there is no terminal."""
     alone = [Alone(id="killed-one", together="killed", alone="killed", seconds=50.0)]
