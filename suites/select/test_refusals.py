@@ -69,6 +69,10 @@ PLAIN = {
     ),
     "recvmsg_of_two_iovecs": Malformed(opcode=_RECVMSG, iovecs=2, error=errno.EINVAL),
     "recvmsg_of_an_unreadable_header": Malformed(opcode=_RECVMSG, fields={"addr": 1}, error=errno.EFAULT),
+    "recv_with_an_unknown_flag": Malformed(opcode=_RECV, fields={"ioprio": 1 << 15}, error=errno.EINVAL),
+    "recvmsg_with_an_unknown_flag": Malformed(
+        opcode=_RECVMSG, iovecs=1, fields={"ioprio": 1 << 15}, error=errno.EINVAL
+    ),
 }
 RECV_MULTISHOT = {
     "recv_multishot_without_select": Malformed(
@@ -76,6 +80,11 @@ RECV_MULTISHOT = {
     ),
     "recv_multishot_with_waitall": Malformed(
         opcode=_RECV, fields={**_MULTISHOT, "msg_flags": socket.MSG_WAITALL}, error=errno.EINVAL
+    ),
+}
+BUNDLE = {
+    "recvmsg_bundle": Malformed(
+        opcode=_RECVMSG, iovecs=1, fields={"ioprio": c.IORING_RECVSEND_BUNDLE}, error=errno.EINVAL
     ),
 }
 READ_MULTISHOT = {
@@ -90,6 +99,7 @@ CASES = [
         (PLAIN, ()),
         (RECV_MULTISHOT, ("recv_multishot",)),
         (READ_MULTISHOT, ("read_multishot",)),
+        (BUNDLE, ("bundle",)),
     )
     for name, call in table.items()
 ]
