@@ -17,7 +17,7 @@ from ringrig.campaign.mutants import Mutant
 from ringrig.errors import BadCatalogue, BadSpec, BuildFailed
 from ringrig.kernel import build, source
 from ringrig.kernel.source import Origin
-from ringrig.kernel.spec import Image, Wanted, debian_series
+from ringrig.kernel.spec import Image, Wanted
 
 FILES = (
     "kbuf.c",
@@ -63,12 +63,8 @@ class Trial:
 
 def sources(spec: str, wanted: Wanted, *, say: Say) -> Sources:
     """What source:X.Y or tree:PATH names. Raises BadSpec, BadPatch, KernelUnavailable, NoSpace."""
-    kind, series = debian_series(spec) or ("", "")
-    if kind == "source":
-        origin = source.package(series, say=say)
-    elif spec.startswith("tree:"):
-        origin = source.tree(spec, say=say)
-    else:
+    origin = source.named(spec, say=say)
+    if origin is None:
         raise BadSpec(
             f"Mutants are built into a kernel, and {spec} is built already.",
             next_step="take source:X.Y, tree:PATH or tree:PATH@REV",

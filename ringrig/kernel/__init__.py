@@ -16,15 +16,14 @@ def resolve(spec: str, *, wanted: Wanted | None = None, say: Say) -> Target:
     """
     import platform
 
-    from ringrig.kernel import debian, files
+    from ringrig.kernel import debian, files, source
     from ringrig.kernel.spec import bad_spec, board, debian_series
 
     wanted = wanted or Wanted()
     kind, series = debian_series(spec) or ("", "")
-    if kind == "source" or spec.startswith("tree:"):
-        from ringrig.kernel import build, source
+    if origin := source.named(spec, say=say):
+        from ringrig.kernel import build
 
-        origin = source.package(series, say=say) if kind else source.tree(spec, say=say)
         return build.image(origin, wanted, say=say)
     if wanted.configs or wanted.patches:
         raise BadSpec(

@@ -15,6 +15,7 @@ from ringrig.kernel import apt as archive
 from ringrig.kernel.apt import Package
 from ringrig.kernel.packages import Kind, Offer, facts, newest, series_in
 from ringrig.kernel.repo import Repo, asks
+from ringrig.kernel.spec import debian_series
 
 KIND = "origins"
 _KEPT = 6
@@ -42,6 +43,14 @@ class Origin:
     def lock(self) -> str:
         """What to hold while the checkout or an index changes."""
         return f"{KIND}/{self.place.name}.busy"
+
+
+def named(spec: str, *, say: Say) -> Origin | None:
+    """What source[:X.Y] or tree:PATH[@REV] stands for; None: `spec` is of another form. Raises as package() and tree() do."""
+    kind, series = debian_series(spec) or ("", "")
+    if kind == "source":
+        return package(series, say=say)
+    return tree(spec, say=say) if spec.startswith("tree:") else None
 
 
 def _series(package: Package) -> str:
