@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,13 @@ class Baseline:
     left_out: dict[str, str]
     alone: list[str]
 
-    def cases_of(self, number: int) -> list[str]:
-        return [case for case, numbers in self.reached.items() if number in numbers]
+    def by_mutant(self) -> dict[int, list[str]]:
+        """The cases that reach each mutant that any reaches."""
+        found: dict[int, list[str]] = {}
+        for case, numbers in self.reached.items():
+            for number in numbers:
+                found.setdefault(number, []).append(case)
+        return found
 
     def save(self, path: Path) -> None:
         with cache.writing("the baseline"):
@@ -63,18 +69,20 @@ class _Run:
     done: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Docket:
     """The cases of a campaign, as its guests know them: node ids by number, or foreign `commands`."""
 
     cases: Sequence[str]
     commands: bool
 
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {case: number for number, case in enumerate(self.cases)}
+
     def request(self, cases: Sequence[str], mutant: int) -> Message:
         """What an agent is told: these cases in one child, or the one command, with that mutant on."""
-        asked = (
-            {"command": cases[0]} if self.commands else {"cases": [self.cases.index(case) for case in cases]}
-        )
+        asked = {"command": cases[0]} if self.commands else {"cases": [self._numbers[case] for case in cases]}
         return {**asked, "name": cases[0], "mutant": mutant}
 
 

@@ -70,11 +70,7 @@ class Court:
         self._kills: Counter[str] = Counter()
         self._near: Counter[tuple[str, str]] = Counter()
         self._alone = frozenset(baseline.alone)
-        self._cases: dict[int, list[str]] = {number: [] for number in mutants}
-        for case, numbers in baseline.reached.items():
-            for number in numbers:
-                if number in self._cases:
-                    self._cases[number].append(case)
+        self._cases = baseline.by_mutant()
 
     def judge(self, keeper: Keeper, number: int) -> Verdict:
         """RigError: there is no guest to be had."""
@@ -112,7 +108,7 @@ class Court:
             near, kills = self._near[function, case], self._kills[case]
             return case != before, -near, -kills, self._baseline.seconds[case]
 
-        return sorted(self._cases[number], key=rank)
+        return sorted(self._cases.get(number, []), key=rank)
 
     def _group(self, rest: Sequence[str], size: int) -> list[str]:
         """The next cases that can run in one process."""

@@ -332,7 +332,7 @@ def test_the_baseline_says_what_each_case_reaches():
     assert base.reached == {case: [] if case == D else [1, 2] for case in CASES}
     assert base.seconds[A] == 0.1
     assert (base.left_out, base.alone) == ({}, [])
-    assert base.cases_of(2) == [case for case in CASES if case != D]
+    assert base.by_mutant()[2] == [case for case in CASES if case != D]
 
 
 def test_a_case_that_fails_twice_on_the_unchanged_kernel_ends_it():
