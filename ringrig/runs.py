@@ -24,7 +24,7 @@ def run(arguments: Sequence[str], *, root: Path) -> int:
     """
     kernels, others = split(arguments)
     kernels = [kernel_from_here(spec) for spec in kernels] or ["debian"]
-    others = _from_here(others)
+    others = from_here(others)
     os.chdir(root)
     if len(kernels) == 1:
         sys.stdout.flush()
@@ -84,7 +84,7 @@ def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute())
 
 
-def _from_here(arguments: Sequence[str]) -> list[str]:
+def from_here(arguments: Sequence[str]) -> list[str]:
     """Arguments that name a file or a case where the user stands, made absolute; -k and -m take words.
 
     --config and --patch become one word each, as --kernel does (see _pytest()).
@@ -109,7 +109,7 @@ def _from_here(arguments: Sequence[str]) -> list[str]:
 
 def command(kernel: str, others: Sequence[str]) -> list[str]:
     """pytest's command line, to be run in the clone, for a kernel and arguments named where the user stands."""
-    return _pytest(kernel_from_here(kernel), _from_here(others))
+    return _pytest(kernel_from_here(kernel), from_here(others))
 
 
 def _pytest(kernel: str, others: Sequence[str]) -> list[str]:

@@ -37,7 +37,7 @@ def compare(
 def _alone(campaign: Campaign, verdict: Verdict, paths: Sequence[str], guests: int, root: Path) -> Alone:
     began = time.monotonic()
     patch = campaign.folder / "patches" / f"{verdict.mutant.id}.patch"
-    words = [*campaign.rerun.split()[1:], f"--patch={patch}", "-x", "-q", "-n", str(guests), *paths]
+    words = ["run", *campaign.rerun, f"--patch={patch}", "-x", "-q", "-n", str(guests), *paths]
     done = subprocess.run(
         [sys.executable, "-m", "ringrig.cli", *words], cwd=root, capture_output=True, text=True, check=False
     )

@@ -125,7 +125,12 @@ def _campaign(chosen: argparse.Namespace, wanted: Wanted, root: Path, say: Say) 
     trial = kernel.make(
         catalogue, unchanged, wanted, forgiving=lambda one: one.origin == "generated", say=say
     )
-    docket = Docket(cases=chosen.command or _collect(chosen.paths, root), commands=bool(chosen.command))
+    paths = runs.from_here(chosen.paths)
+    options = [
+        *(f"--config={name}" for name in wanted.configs),
+        *(f"--patch={name}" for name in wanted.patches),
+    ]
+    docket = Docket(cases=chosen.command or _collect(paths, root), commands=bool(chosen.command))
     context = prepare.context_for(trial.image, wanted, root, {"suites"}, say=say)
     plan = context.plan
     pack.rewritten(root, plan.tops)
@@ -147,16 +152,7 @@ def _campaign(chosen: argparse.Namespace, wanted: Wanted, root: Path, say: Say) 
             folder=context.folder,
             label=trial.image.label,
             guest=plan.guest,
-            rerun=" ".join(
-                [
-                    "rig",
-                    "run",
-                    f"--kernel={spec}",
-                    f"--guest={plan.guest}",
-                    *(f"--config={name}" for name in wanted.configs),
-                    *(f"--patch={name}" for name in wanted.patches),
-                ]
-            ),
+            rerun=(f"--kernel={spec}", f"--guest={plan.guest}", *runs.from_here(options)),
             texts={name: source.text for name, source in unchanged.files.items()},
             spots=trial.placed.spots,
             ids={number: one.id for number, one in trial.placed.mutants.items()},
@@ -173,7 +169,7 @@ def _campaign(chosen: argparse.Namespace, wanted: Wanted, root: Path, say: Say) 
             campaign.add(Verdict(mutant=one, result="refused", why=why))
     if chosen.alone and not campaign.untried:
         campaign.alone = compare(
-            campaign, chosen.alone, paths=chosen.paths, guests=chosen.guests, root=root, say=say
+            campaign, chosen.alone, paths=paths, guests=chosen.guests, root=root, say=say
         )
     return campaign
 

@@ -31,12 +31,12 @@ class Alone:
 
 @dataclass(slots=True, kw_only=True)
 class Campaign:
-    """Times in seconds; `rerun` begins the command line that runs a case on a mutant's own kernel."""
+    """Times in seconds; `rerun`: the arguments of `rig run` that name the kernel below the mutants."""
 
     folder: Path
     label: str
     guest: str
-    rerun: str
+    rerun: tuple[str, ...]
     texts: dict[str, str]
     """The unchanged files of io_uring/."""
     spots: dict[str, list[Spot]]

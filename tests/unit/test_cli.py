@@ -128,7 +128,7 @@ def test_paths_keep_their_meaning_where_the_user_stands(tmp_path, monkeypatch):
 
     assert runs.kernel_from_here("bzImage") == str(tmp_path / "bzImage")
     assert runs.kernel_from_here("host") == "host"
-    assert runs._from_here(["-k", "register", "test_a.py::test_x", "--lf", "suites"]) == [
+    assert runs.from_here(["-k", "register", "test_a.py::test_x", "--lf", "suites"]) == [
         "-k", "register", f"{tmp_path}/test_a.py::test_x", "--lf", "suites",
     ]  # fmt: skip
 

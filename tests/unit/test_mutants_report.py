@@ -53,7 +53,7 @@ def make(tmp_path):
             folder=tmp_path,
             label="source:6.12 [uml, 8 mutants]",
             guest="uml",
-            rerun="rig run --kernel=source:6.12",
+            rerun=("--kernel=source:6.12",),
             texts=texts,
             spots=spots,
             ids=ids,
