@@ -61,6 +61,19 @@ def _is_gone(group: Group, profile: Profile) -> None:
     assert group.unregister() in ({-errno.ENOENT, -errno.EINVAL} if stays else {-errno.ENOENT})
 
 
+def _is_there(group: Group, ring: FaultyRing) -> bool:
+    """Registers; whether it says that the group is there, which then it must be."""
+    res = _register(group)
+
+    assert res in {0, *ring.excused}, f"registering says {explain(res)}"
+    if res == 0:
+        again = _register(group)
+        assert again == -errno.EEXIST, (
+            f"registering says 0, and once more {explain(again)}: no group is there"
+        )
+    return res == 0
+
+
 @both_sides
 @both_sizes
 @both_memories
@@ -76,15 +89,7 @@ def test_registering(walk: Walk, profile: Profile, flags: int, entries: int, bgi
         subject.owns(bgid)
         ring.arm(fault)
 
-        res = _register(group)
-
-        assert res in {0, *ring.excused}, f"registering says {explain(res)}"
-        if res == 0:
-            again = _register(group)
-            assert again == -errno.EEXIST, (
-                f"registering says 0, and once more {explain(again)}: no group is there"
-            )
-        else:
+        if not _is_there(group, ring):
             _is_gone(group, profile)
             assert _register(group) == 0
         _works(_mapped(group))
@@ -104,15 +109,7 @@ def test_registering_over_an_emptied_group(walk: Walk, profile: Profile, bgid: i
         subject.owns(bgid)
         ring.arm(fault)
 
-        res = _register(group)
-
-        assert res in {0, *ring.excused}, f"registering says {explain(res)}"
-        if res == 0:
-            again = _register(group)
-            assert again == -errno.EEXIST, (
-                f"registering says 0, and once more {explain(again)}: no group is there"
-            )
-        else:
+        if not _is_there(group, ring):
             assert group.read(length=1).res == -errno.ENOBUFS
             assert remove_legacy(ring, bgid=bgid, count=1) in {0, -errno.ENOENT}
             assert _register(group) == 0

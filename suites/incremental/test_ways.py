@@ -19,6 +19,7 @@ from ringrig.model.transfer import Reply, incoming
 from ringrig.uring import consts as c
 from ringrig.uring.group import Pipe
 from ringrig.uring.requests import Vector, selecting
+from ringrig.uring.ring import Ring
 from ringrig.uring.wire import Wire
 
 pytestmark = [pytest.mark.needs("inc"), pytest.mark.ends_within(3)]
@@ -56,34 +57,32 @@ READS = {"read": c.IORING_OP_READ, "readv": c.IORING_OP_READV}
 RECEIVES = {"recv": c.IORING_OP_RECV, "recvmsg": c.IORING_OP_RECVMSG}
 
 
-@pytest.mark.parametrize("opcode", READS.values(), ids=READS)
-def test_a_pipe_uses_up_what_came(ring: Subject, shelf: Shelf, pipe: Pipe, opcode: int) -> None:
-    """24 bytes for 64: 24 used; then 40: the buffer is gone. __io_put_kbuf_ring(), from kiocb_done()"""
-    vector = Vector(64) if opcode == c.IORING_OP_READV else None
+def fill_in_two(shelf: Shelf, ring: Ring, end: Pipe | Wire, *, opcode: int, fd: int, vectored: bool) -> None:
+    """24 bytes for 64: 24 used; then 40: the buffer is gone."""
+    vector = Vector(64) if vectored else None
     for length, more in ((24, True), (40, False)):
-        pipe.feed(incoming(24 if length == 40 else 0, length))
-        selecting(ring.ring, opcode, pipe.reader, bgid=BGID, length=64, vector=vector)
+        end.feed(incoming(24 if length == 40 else 0, length))
+        selecting(ring, opcode, fd, bgid=BGID, length=64, vector=vector)
 
-        assert to_the_end(ring.ring) == [Reply(res=length, bid=300, buf_more=more)]
+        assert to_the_end(ring) == [Reply(res=length, bid=300, buf_more=more)]
         assert (shelf.rests(), shelf.head()) == (
             (rests(24), 0) if more else ([Rest(300, 24, 0), Rest(2, 0, 64)], 1)
         )
     assert shelf.written() == spread(TWO, (64,))
+
+
+@pytest.mark.parametrize("opcode", READS.values(), ids=READS)
+def test_a_pipe_uses_up_what_came(ring: Subject, shelf: Shelf, pipe: Pipe, opcode: int) -> None:
+    """24 bytes, then the 40 left of the buffer. __io_put_kbuf_ring(), from kiocb_done()"""
+    vectored = opcode == c.IORING_OP_READV
+    fill_in_two(shelf, ring.ring, pipe, opcode=opcode, fd=pipe.reader, vectored=vectored)
 
 
 @pytest.mark.parametrize("opcode", RECEIVES.values(), ids=RECEIVES)
 def test_a_socket_uses_up_what_came(ring: Subject, shelf: Shelf, wire: Wire, opcode: int) -> None:
-    """24 bytes for 64: 24 used; then 40: the buffer is gone. __io_put_kbuf_ring(), from io_recv_finish()"""
-    vector = Vector(64) if opcode == c.IORING_OP_RECVMSG else None
-    for length, more in ((24, True), (40, False)):
-        wire.feed(incoming(24 if length == 40 else 0, length))
-        selecting(ring.ring, opcode, wire.near, bgid=BGID, length=64, vector=vector)
-
-        assert to_the_end(ring.ring) == [Reply(res=length, bid=300, buf_more=more)]
-        assert (shelf.rests(), shelf.head()) == (
-            (rests(24), 0) if more else ([Rest(300, 24, 0), Rest(2, 0, 64)], 1)
-        )
-    assert shelf.written() == spread(TWO, (64,))
+    """24 bytes, then the 40 left of the buffer. __io_put_kbuf_ring(), from io_recv_finish()"""
+    vectored = opcode == c.IORING_OP_RECVMSG
+    fill_in_two(shelf, ring.ring, wire, opcode=opcode, fd=wire.near, vectored=vectored)
 
 
 ASKED = {"a_part": (40, 40), "exactly": (64, 64), "more_than_there_is": (100, 64), "no_length": (0, 64)}

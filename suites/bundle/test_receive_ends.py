@@ -1,0 +1,171 @@
+"""How a bundle of RECV comes to its end: one that waits, the end of the stream, a failing append, no buffers; and incremental rings."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import socket
+from collections.abc import Callable
+from typing import ClassVar
+
+import pytest
+
+from ringrig.model.shelf import Rest, Shelf, spread, to_the_end
+from ringrig.model.subject import Subject
+from ringrig.model.transfer import Reply, incoming
+from ringrig.uring import consts as c
+from ringrig.uring.wire import Wire
+
+pytestmark = [pytest.mark.needs("bundle"), pytest.mark.ends_within(3)]
+
+FOUR = {9: 64, 300: 64, 0x8000: 64, 4: 64}
+
+
+def test_a_bundle_that_waits_holds_nothing(ring: Subject, wire: Wire) -> None:
+    """Nothing has come: the head stays; another request gets the buffers; then data for the bundle: the next two.
+
+    io_recv(): io_kbuf_recycle() before poll
+    """
+    shelf = Shelf(ring, FOUR)
+    shelf.queue(c.IORING_OP_RECV, wire.near, length=128, ioprio=c.IORING_RECVSEND_BUNDLE)
+    assert shelf.ring.submit() == 1
+    assert shelf.head() == 0
+
+    assert shelf.group.read(length=64).bid == 9
+    wire.send(incoming(0, 128))
+    found = shelf.to_the_end()
+
+    assert found == [Reply(res=128, bid=300)]
+    assert shelf.head() == 3
+    assert shelf.left() == [(4, 64)]
+
+
+def test_the_end_of_the_stream_takes_no_buffer(ring: Subject, wire: Wire) -> None:
+    """Nothing more comes: 0, without a buffer, and all are left; TCP counts the end as something to read.
+
+    io_recv(): io_kbuf_recycle(); net/ipv4/tcp.c tcp_inq_hint()
+    """
+    shelf = Shelf(ring, FOUR)
+    wire.end()
+
+    shelf.queue(c.IORING_OP_RECV, wire.near, length=128, ioprio=c.IORING_RECVSEND_BUNDLE)
+    found = shelf.to_the_end()
+
+    assert found == [Reply(res=0, nonempty=wire.tcp)]
+    assert shelf.left() == list(FOUR.items())
+
+
+@pytest.mark.needs("inc")
+class TestIncremental:
+    """Bundles over an incremental ring: the last buffer may be used in part."""
+
+    THREE: ClassVar = {300: 64, 2: 64, 8: 64}
+
+    def test_the_length_cuts_the_last(self, ring: Subject, make_wire: Callable[..., Wire]) -> None:
+        """Length 100, 100 bytes: 64 + 36, F_BUF_MORE, the head at the second; then 28 + 52 by length 80.
+
+        io_ring_buffers_peek() does not leave out what the length cuts; io_kbuf_inc_commit()
+        """
+        shelf, wire = Shelf(ring, self.THREE, flags=c.IOU_PBUF_RING_INC, start=6), make_wire()
+        found = []
+        for start, length in ((0, 100), (100, 80)):
+            wire.feed(incoming(start, length))
+            shelf.queue(c.IORING_OP_RECV, wire.near, length=length, ioprio=c.IORING_RECVSEND_BUNDLE)
+            found += shelf.to_the_end()
+
+        assert found == [Reply(res=100, bid=300, buf_more=True), Reply(res=80, bid=2, buf_more=True)]
+        assert shelf.rests() == [Rest(300, 0, 0), Rest(2, 36, 0), Rest(8, 52, 12)]
+        assert shelf.head() == 2
+        assert shelf.written() == spread(self.THREE, (64, 64, 52))
+
+    def test_what_came_ends_in_the_second(self, ring: Subject, wire: Wire) -> None:
+        """Length 192, 100 bytes: 64 + 36 used, F_BUF_MORE. io_kbuf_inc_commit()"""
+        shelf = Shelf(ring, self.THREE, flags=c.IOU_PBUF_RING_INC)
+        wire.feed(incoming(0, 100))
+        shelf.queue(c.IORING_OP_RECV, wire.near, length=192, ioprio=c.IORING_RECVSEND_BUNDLE)
+
+        assert shelf.to_the_end() == [Reply(res=100, bid=300, buf_more=True)]
+        assert shelf.rests() == [Rest(300, 0, 0), Rest(2, 36, 28), Rest(8, 0, 64)]
+        assert shelf.head() == 1
+        assert shelf.written() == spread(self.THREE, (64, 36))
+
+    def test_the_appended_round_decides(self, ring: Subject, make_wire: Callable[..., Wire]) -> None:
+        """TCP, length 100, 150 bytes: 64 + 36, and 28 + 22 appended: F_BUF_MORE is the last round's.
+
+        io_recv_finish(): CQE_F_MASK
+        """
+        shelf, wire = Shelf(ring, self.THREE, flags=c.IOU_PBUF_RING_INC), make_wire(tcp=True)
+        wire.feed(incoming(0, 150))
+        shelf.queue(c.IORING_OP_RECV, wire.near, length=100, ioprio=c.IORING_RECVSEND_BUNDLE)
+
+        assert shelf.to_the_end() == [Reply(res=150, bid=300, buf_more=True)]
+        assert shelf.rests() == [Rest(300, 0, 0), Rest(2, 36, 0), Rest(8, 22, 42)]
+        assert shelf.written() == spread(self.THREE, (64, 64, 22))
+
+
+@pytest.mark.parametrize(
+    "flags", [0, pytest.param(c.IOU_PBUF_RING_INC, marks=pytest.mark.needs("inc"))], ids=["plain", "inc"]
+)
+def test_a_failing_append_uses_nothing_up(ring: Subject, make_wire: Callable[..., Wire], flags: int) -> None:
+    """TCP, length 64, 160 bytes, the second buffer is not mapped: the first is reported, the others stay.
+
+    The second round fails with -EFAULT: io_bundle_nbufs() and io_kbuf_commit() charge nothing for it.
+    """
+    sizes = {9: 64, 300: 64, 4: 64}
+    shelf, wire = Shelf(ring, sizes, flags=flags), make_wire(tcp=True)
+    addr = ring.arena.unmapped(64)
+    shelf.group.memory.write(1, addr, 64, 300)
+    wire.feed(incoming(0, 160))
+    shelf.queue(c.IORING_OP_RECV, wire.near, length=64, ioprio=c.IORING_RECVSEND_BUNDLE)
+
+    found = shelf.to_the_end()
+
+    assert [(reply.res, reply.bid, reply.buf_more) for reply in found] == [(64, 9, False)]
+    assert shelf.head() == 1
+    assert shelf.group.entry(1) == (addr, 64, 300)
+    assert shelf.written() == spread(sizes, (64,))
+
+
+@pytest.mark.parametrize("ioprio", [0, c.IORING_RECVSEND_BUNDLE], ids=["plain", "bundle"])
+def test_no_buffer_breaks_the_link(ring: Subject, make_wire: Callable[..., Wire], ioprio: int) -> None:
+    """An empty group: what is linked behind is cancelled. io_recv(): req_set_fail()"""
+    shelf, wire = Shelf(ring, {3: 64}, published=0), make_wire()
+    shelf.queue(c.IORING_OP_RECV, wire.near, ioprio=ioprio, flags=c.IOSQE_IO_LINK)
+    ring.ring.sqe()
+
+    assert [cqe.res for cqe in ring.ring.complete(2)] == [-errno.ENOBUFS, -errno.ECANCELED]
+
+
+def test_a_receive_of_all_ends_short(ring: Subject, make_wire: Callable[..., Wire]) -> None:
+    """MSG_WAITALL, length 256, 100 bytes have come: 100, as nothing would keep the other buffers from others.
+
+    io_net_kbuf_can_retry()
+    """
+    shelf, wire = Shelf(ring, FOUR), make_wire()
+    wire.feed(incoming(0, 100))
+    shelf.queue(
+        c.IORING_OP_RECV,
+        wire.near,
+        length=256,
+        ioprio=c.IORING_RECVSEND_BUNDLE,
+        msg_flags=socket.MSG_WAITALL,
+    )
+    ring.ring.submit()
+    found = [Reply.of(cqe.res, cqe.flags) for cqe in ring.ring.cqes()]
+
+    assert found, f"a bundle waits with part of its buffers: head {shelf.head()}"
+    assert [(reply.res, reply.bid) for reply in found] == [(100, 9)]
+    assert shelf.head() == 2
+    assert shelf.written() == spread(FOUR, (64, 36))
+
+
+def test_without_select_the_flag_says_nothing(ring: Subject, make_wire: Callable[..., Wire]) -> None:
+    """RECV with the flag into memory of its own: a plain receive. io_recvmsg_prep()"""
+    wire, memory = make_wire(), ring.arena.anon(64)
+    wire.feed(b"data")
+    sqe = ring.ring.sqe()
+    sqe.opcode, sqe.fd, sqe.addr, sqe.len = c.IORING_OP_RECV, wire.near, memory, 64
+    sqe.ioprio = c.IORING_RECVSEND_BUNDLE
+
+    assert to_the_end(ring.ring) == [Reply(res=4)]
+    assert ctypes.string_at(memory, 5) == b"data\0"
