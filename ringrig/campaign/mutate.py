@@ -120,17 +120,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _campaign(chosen: argparse.Namespace, wanted: Wanted, root: Path, say: Say) -> Campaign:
     spec = runs.kernel_from_here(chosen.kernel)
+    paths = runs.from_here(chosen.paths)
+    docket = Docket(cases=chosen.command or _collect(paths, root), commands=bool(chosen.command))
     unchanged = kernel.sources(spec, wanted, say=say)
     catalogue = _catalogue(chosen, unchanged, root)
     trial = kernel.make(
         catalogue, unchanged, wanted, forgiving=lambda one: one.origin == "generated", say=say
     )
-    paths = runs.from_here(chosen.paths)
     options = [
         *(f"--config={name}" for name in wanted.configs),
         *(f"--patch={name}" for name in wanted.patches),
     ]
-    docket = Docket(cases=chosen.command or _collect(paths, root), commands=bool(chosen.command))
     context = prepare.context_for(trial.image, wanted, root, {"suites"}, say=say)
     plan = context.plan
     pack.rewritten(root, plan.tops)
