@@ -25,7 +25,7 @@ from _pytest.assertion import pytest_runtest_protocol as explain_comparisons
 from _pytest.runner import collect_one_node, runtestprotocol
 
 from ringrig.guest import command, here, layout
-from ringrig.guest.children import SHOW_PYTHON, python_stack, reap
+from ringrig.guest.children import END, PASSED, SHOW_PYTHON, python_stack, reap, told_by
 from ringrig.guest.gcov import Counters
 from ringrig.guest.switches import Switches
 from ringrig.guest.watch import Watch
@@ -47,14 +47,10 @@ _PLUGINS_OFF = (
     "logging",
     "legacypath",
 )
-_PASSED = b"."
-"""What a child tells after each of several cases but the last."""
 _TELL_SECONDS = 0.5
 """How often the host hears that they go on."""
 _SAID_BYTES = 1 << 14
 """Of a command's output its end travels."""
-_END = b"\n"
-"""Ends a child's answer, which is JSON in one line."""
 _LEARN_FIRST, _LEARN_EACH = 2, 64
 """Which cases note what memory they write to: what was collected since belongs to it."""
 _REAP_SECONDS = 3.0
@@ -170,7 +166,7 @@ class Agent:
             "ended": ended,
             "status": status,
             "reaped": reaped,
-            **({"said": answer.decode(errors="replace")} if "command" in message else _told(answer)),
+            **({"said": answer.decode(errors="replace")} if "command" in message else told_by(answer)),
             "stacks": stacks,
             "stuck": stuck,
             "log": [*before, *self._watch.log()],
@@ -218,12 +214,12 @@ class Agent:
                     os._exit(0)
                 if item is items[-1] or not all(report.passed for report in reports):
                     break
-                os.write(write_end, _PASSED)
+                os.write(write_end, PASSED)
             config = item.config
             out = [
                 config.hook.pytest_report_to_serializable(config=config, report=report) for report in reports
             ]
-            data = json.dumps(out, default=str).encode() + _END
+            data = json.dumps(out, default=str).encode() + END
             while data:
                 data = data[os.write(write_end, data) :]
             if self._hot is not None and learns:
@@ -233,7 +229,7 @@ class Agent:
             os._exit(code)
 
     def _await(self, pid: int, read_end: int, number: int, python: int, has_end: bool) -> tuple[bytes, str]:
-        """The child's answer (`has_end`: which _END ends); its portrait too when the host wants an end made of it.
+        """The child's answer (`has_end`: which END ends); its portrait too when the host wants an end made of it.
 
         Closed: the host is gone.
         """
@@ -248,13 +244,13 @@ class Agent:
                     answer += data
                     if not has_end:
                         answer = answer[-_SAID_BYTES:]
-                    elif data.strip(_PASSED) == b"" and time.monotonic() > told + _TELL_SECONDS:
+                    elif data.strip(PASSED) == b"" and time.monotonic() > told + _TELL_SECONDS:
                         told = time.monotonic()
                         self._wire.send({"op": "goes on", "id": number})
                     if not data:
                         watched.remove(read_end)
                     # A child that is stuck in the kernel has said its say, but stays.
-                    if has_end and answer.endswith(_END):
+                    if has_end and answer.endswith(END):
                         select.select([exited], [], [], _REAP_SECONDS * self._slowness)
                         return answer, stacks
                 elif exited in ready:
@@ -315,15 +311,6 @@ class Agent:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self._files[report.nodeid] = report.longreprtext
-
-
-def _told(answer: bytes) -> Message:
-    """How many cases had passed before the last, and its reports: None if they were cut short, or never sent."""
-    told = answer.lstrip(_PASSED)
-    try:
-        return {"passed": len(answer) - len(told), "reports": json.loads(told)}
-    except ValueError:
-        return {"passed": len(answer) - len(told), "reports": None}
 
 
 def main() -> int:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import time
 from pathlib import Path
 
+from ringrig.guest.wire import Message
+
 SHOW_PYTHON = signal.SIGUSR2
 """At which a case tells where in Python it is."""
+PASSED = b"."
+"""What a child tells after each of several cases but the last."""
+END = b"\n"
+"""Ends a child's answer, which is JSON in one line."""
 _CHILDREN = "/proc/self/task/{0}/children"
 _stuck: set[int] = set()
 """Children that could not be killed: on a kernel that cannot be replaced they must not tell against later cases."""
@@ -61,3 +68,12 @@ def python_stack(pid: int, python: int) -> str:
         time.sleep(0.3)
     told = os.pread(python, 1 << 14, 0).decode(errors="replace")
     return told or "(no Python stack: it did not take the signal)"
+
+
+def told_by(answer: bytes) -> Message:
+    """How many cases had passed before the last, and its reports: None if they were cut short, or never sent."""
+    told = answer.lstrip(PASSED)
+    try:
+        return {"passed": len(answer) - len(told), "reports": json.loads(told)}
+    except ValueError:
+        return {"passed": len(answer) - len(told), "reports": None}
