@@ -203,7 +203,11 @@ def _judge(
         for count, verdict in enumerate(guests.map(court.judge, queue), start=1):
             campaign.add(verdict)
             if count % _NEWS == 0 or count == len(queue):
-                say(f"  {count} of {len(queue)} mutants, {count - campaign.count()['killed']} not killed")
+                left = (time.monotonic() - began) * (len(queue) - count) / count
+                rest = f"; about {left / 60:.0f} min left" if left >= 60 else ""
+                say(
+                    f"  {count} of {len(queue)} mutants, {count - campaign.count()['killed']} not killed{rest}"
+                )
     except KeyboardInterrupt:  # what is known by now is worth a report
         campaign.untried = len(queue) - len(campaign.verdicts)
     campaign.judging_seconds = round(time.monotonic() - began, 1)
