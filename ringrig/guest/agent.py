@@ -107,6 +107,8 @@ class Agent:
                 elif message["op"] == "settle":
                     time.sleep(message["seconds"])
                     self._wire.send({"op": "settled", "log": self._watch.log(), "taint": self._watch.taint()})
+        # Its log is for complaints, and pytest's terminal would end it with an empty line.
+        session.config.pluginmanager.unregister(name="terminalreporter")
         return True
 
     def _warm_up(self) -> None:
