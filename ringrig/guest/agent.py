@@ -25,7 +25,7 @@ from _pytest.assertion import pytest_runtest_protocol as explain_comparisons
 from _pytest.runner import collect_one_node, runtestprotocol
 
 from ringrig.guest import command, here, layout
-from ringrig.guest.children import END, PASSED, SHOW_PYTHON, python_stack, reap, told_by
+from ringrig.guest.children import END, NEXT, PASSED, SHOW_PYTHON, good, python_stack, reap, tell, told_by
 from ringrig.guest.gcov import Counters
 from ringrig.guest.switches import Switches
 from ringrig.guest.watch import Watch
@@ -120,7 +120,10 @@ class Agent:
                         self._children(child)
 
     def _run(self, message: Message) -> None:
-        """Run the cases that `message` names in one child, up to the first that does not pass; or its `command`."""
+        """Run the cases that `message` names in one child, up to the first that does not pass; or its `command`.
+
+        `each`: every case's reports are wanted, and one that is left out is no end.
+        """
         number, nodeids = message["id"], message.get("nodeids", [])
         if "cases" in message:
             known = self._known = self._known or json.loads(Path(CASES).read_text())
@@ -148,9 +151,8 @@ class Agent:
         if pid == 0:
             if "command" in message:
                 command.run(message["command"], write_end, agent)
-            self._cases(
-                [item for item in items if not isinstance(item, str)], number, write_end, python, agent
-            )
+            cases = [item for item in items if not isinstance(item, str)]
+            self._cases(cases, number, write_end, python, agent, each=message.get("each", False))
         os.close(write_end)
         answer, stacks = self._await(pid, read_end, number, python, "command" not in message)
         os.close(python)
@@ -184,11 +186,10 @@ class Agent:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
         self._wire.send(done)
 
-    def _cases(self, items: list[pytest.Item], number: int, write_end: int, python: int, agent: int) -> None:
-        """In the child: run each case with its whole set-up and tear-down until one does not pass, and leave.
-
-        Tells a dot for each that passed before the last, then the last one's reports.
-        """
+    def _cases(
+        self, items: list[pytest.Item], number: int, write_end: int, python: int, agent: int, *, each: bool
+    ) -> None:
+        """In the child: run each case with its whole set-up and tear-down until one does not pass, tell, and leave."""
         code, me = 1, os.getpid()
         try:
             os.setsid()
@@ -207,6 +208,7 @@ class Agent:
             for item in items:
                 if item is not items[0]:
                     self._watch.mark(f"goes on {number} {item.nodeid}")
+                began = time.clock_gettime(time.CLOCK_MONOTONIC)
                 # pytest asks pytest_assertrepr_compare, which the suites have, only inside this hook of its own.
                 explaining = explain_comparisons(item)
                 next(explaining)
@@ -214,16 +216,13 @@ class Agent:
                 explaining.close()
                 if os.getpid() != me:  # a process that the case forked may come back here, too
                     os._exit(0)
-                if item is items[-1] or not all(report.passed for report in reports):
+                if item is items[-1] or not (good(reports) if each else all(one.passed for one in reports)):
                     break
-                os.write(write_end, PASSED)
-            config = item.config
-            out = [
-                config.hook.pytest_report_to_serializable(config=config, report=report) for report in reports
-            ]
-            data = json.dumps(out, default=str).encode() + END
-            while data:
-                data = data[os.write(write_end, data) :]
+                if each:
+                    tell(write_end, item.config, reports, began=began, end=NEXT)
+                else:
+                    os.write(write_end, PASSED)
+            tell(write_end, item.config, reports, began=began, end=END)
             if self._hot is not None and learns:
                 self._hot.learnt()
             code = 0
@@ -246,7 +245,7 @@ class Agent:
                     answer += data
                     if not has_end:
                         answer = answer[-_SAID_BYTES:]
-                    elif data.strip(PASSED) == b"" and time.monotonic() > told + _TELL_SECONDS:
+                    elif data.endswith((PASSED, NEXT)) and time.monotonic() > told + _TELL_SECONDS:
                         told = time.monotonic()
                         self._wire.send({"op": "goes on", "id": number})
                     if not data:

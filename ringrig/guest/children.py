@@ -9,14 +9,18 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from ringrig.guest.wire import Message
 
 SHOW_PYTHON = signal.SIGUSR2
 """At which a case tells where in Python it is."""
 PASSED = b"."
-"""What a child tells after each of several cases but the last."""
-END = b"\n"
-"""Ends a child's answer, which is JSON in one line."""
+"""What a child tells after each of several cases but the last, where nobody wants to know more."""
+NEXT = b"\n"
+"""Ends what it tells of each of several cases but the last where their reports are wanted."""
+END = b"\0"
+"""Ends a child's answer: the last case's reports."""
 _CHILDREN = "/proc/self/task/{0}/children"
 _stuck: set[int] = set()
 """Children that could not be killed: on a kernel that cannot be replaced they must not tell against later cases."""
@@ -70,10 +74,27 @@ def python_stack(pid: int, python: int) -> str:
     return told or "(no Python stack: it did not take the signal)"
 
 
+def good(reports: list[pytest.TestReport]) -> bool:
+    """Whether the case passed, or was left out before it had done anything."""
+    return all(report.passed or (report.skipped and report.when == "setup") for report in reports)
+
+
+def tell(
+    to: int, config: pytest.Config, reports: list[pytest.TestReport], *, began: float, end: bytes
+) -> None:
+    """In the child: a case's reports in pytest's serial form, and since when it ran (CLOCK_MONOTONIC, s)."""
+    serial = [config.hook.pytest_report_to_serializable(config=config, report=report) for report in reports]
+    data = json.dumps({"reports": serial, "since": began}, default=str).encode() + end
+    while data:
+        data = data[os.write(to, data) :]
+
+
 def told_by(answer: bytes) -> Message:
-    """How many cases had passed before the last, and its reports: None if they were cut short, or never sent."""
+    """How many cases had passed before the last, or what each of them told; and what the last did.
+
+    No reports of the last if they were cut short, or never sent.
+    """
     told = answer.lstrip(PASSED)
-    try:
-        return {"passed": len(answer) - len(told), "reports": json.loads(told)}
-    except ValueError:
-        return {"passed": len(answer) - len(told), "reports": None}
+    *before, last = told.split(NEXT)
+    end = json.loads(last.removesuffix(END)) if last.endswith(END) else {"reports": None}
+    return {"passed": len(answer) - len(told), "each": [json.loads(line) for line in before], **end}

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
+
+from ringrig.guest.wire import Message
 
 WINDOW = 2.0
 """Seconds of guest time after its end in which a case may still be the cause of a splat."""
@@ -41,6 +43,19 @@ class Ran:
     """None: it was running when the guest was lost."""
 
 
+def one_by_one(ran: Ran, nodeids: Sequence[str], done: Message) -> list[Ran]:
+    """The cases that shared a child, each with its own time in it, as far as they told when they began."""
+    began = [told["since"] for told in done.get("each", [])]
+    if not began:
+        return [ran]
+    began.append(done.get("since", began[-1]))
+    ended = [*began[1:], ran.ended]
+    return [
+        replace(ran, nodeid=nodeid, began=start, ended=end)
+        for nodeid, start, end in zip(nodeids, began, ended, strict=False)
+    ]
+
+
 def stamp(text: str) -> float | None:
     """The first printk time stamp in a piece of log (CLOCK_MONOTONIC without suspend, near enough)."""
     found = _STAMP.search(text)
@@ -52,12 +67,14 @@ def culprit(splat: Splat, cases: Iterable[Ran]) -> Ran | None:
     if "<IRQ>" in splat.text or "<SOFTIRQ>" in splat.text:
         return None
     worker = _TASK.fullmatch(splat.comm or "")
-    for case in cases:
-        if splat.comm == f"case-{case.number}" or (splat.pid is not None and splat.pid == case.pid):
-            return case
-        if worker and int(worker[1]) == case.pid:
-            return case
-    return None
+    named = [
+        case
+        for case in cases
+        if splat.comm == f"case-{case.number}"
+        or (splat.pid is not None and splat.pid == case.pid)
+        or (worker and int(worker[1]) == case.pid)
+    ]
+    return named[0] if len({case.nodeid for case in named}) == 1 else None  # cases can share a child
 
 
 def suspects(splat: Splat, cases: Sequence[Ran]) -> list[Ran]:

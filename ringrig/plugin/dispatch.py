@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from ringrig.errors import RigError
+from ringrig.plugin import company
+from ringrig.plugin.company import Company
 from ringrig.plugin.judge import Trouble
 from ringrig.plugin.keeper import Keeper, Manner, Outcome
 from ringrig.plugin.known_issues import KnownIssues
@@ -42,6 +44,8 @@ class Dispatch:
             timeout=get("case_timeout"), fresh=get("fresh_vm"), options=options, keep=get("keep_guest")
         )
         self.keeper = Keeper(context.plan, worker=self._worker, manner=manner, say=self._say)
+        together = company.wanted(context.plan, fresh=manner.fresh, keep=manner.keep)
+        self._company = Company(self.keeper) if together else None
         self._known = KnownIssues.load(config.rootpath / "suites" / "known-issues.toml", context.plan)
         vmlinux = context.plan.vmlinux
         self._lines = Lines(Path(vmlinux) if vmlinux else None)
@@ -60,10 +64,10 @@ class Dispatch:
             self.keeper.begin()
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> bool:
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         try:
-            outcome = self.keeper.run(item.nodeid)
+            outcome = self._verdict(item, nextitem)
         except RigError as error:
             self.news["fatal"] = self.news["fatal"] or [error.exit_code, str(error)]
             item.session.shouldstop = error.what.splitlines()[0]
@@ -79,6 +83,11 @@ class Dispatch:
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
+    def _verdict(self, item: pytest.Item, nextitem: pytest.Item | None) -> Outcome:
+        if self._company is None:
+            return self.keeper.run(item.nodeid)
+        return self._company.run(item, self._coming(item, nextitem))
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         try:
@@ -88,6 +97,8 @@ class Dispatch:
                     capture.suspend_global_capture(in_=True)
                 shell.keep(self.keeper.machine)
             elif not self.news["fatal"] and (outcome := self.keeper.finish()) is not None:
+                if self._company is not None and (doubt := self._company.open_doubt()) is not None:
+                    outcome.uncertain.append(doubt)
                 self._place(outcome)
                 self._tell(outcome)
         except RigError as error:
@@ -155,15 +166,31 @@ class Dispatch:
             )
 
     def _log_late(self, report: pytest.TestReport) -> None:
-        plugins = self._config.pluginmanager.get_plugins()
-        # It is registered without a name.
-        interactor: Any = next((one for one in plugins if type(one).__name__ == "WorkerInteractor"), None)
+        interactor = self._interactor()
         if interactor is None:
             self._config.hook.pytest_runtest_logreport(report=report)
             return
         # xdist's own path insists that a report is of the case that runs now.
         data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
         interactor.sendevent("testreport", data=data)
+
+    def _interactor(self) -> Any:
+        """In a worker, xdist's end of the line to the controller, which it registers without a name; else None."""
+        plugins = self._config.pluginmanager.get_plugins()
+        return next((one for one in plugins if type(one).__name__ == "WorkerInteractor"), None)
+
+    def _coming(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[pytest.Item]:
+        """The cases that this process runs next, as far as it knows."""
+        items, interactor = item.session.items, self._interactor()
+        if nextitem is None:
+            return
+        yield nextitem
+        if interactor is None:
+            yield from items[items.index(nextitem) + 1 :]
+            return
+        with interactor.torun.lock() as queue:
+            waiting = [number for number in queue if isinstance(number, int)]  # its end stands there, too
+        yield from (items[number] for number in waiting)
 
 
 def _fail(reports: list[pytest.TestReport], trouble: Trouble) -> None:

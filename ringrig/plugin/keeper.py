@@ -131,7 +131,7 @@ class Keeper:
             self._ahead.fill()
         seconds = seconds or self._manner.timeout * machine.slowness
         course, ran = self._course(machine, what, seconds=seconds)
-        cases = [*self._ran, ran]
+        cases = [*self._ran, *blame.one_by_one(ran, what.get("nodeids", []), course.done)]
         boxed = machine.guest is not None
         found = judge(course, taint=self._taint, seconds=seconds, shared=self.plan.shared, boxed=boxed)
         self._taint |= course.done.get("taint") or 0

@@ -39,6 +39,10 @@ def test_differs():
 def test_skips():
     pytest.skip("needs nothing")
 
+@pytest.mark.skip("not here")
+def test_is_left_out():
+    pass
+
 @pytest.fixture
 def broken():
     raise RuntimeError("no set-up")
@@ -534,6 +538,16 @@ def test_the_first_that_does_not_pass_is_the_last_to_run(ask, names, passed, out
     _, done = ask(nodeids=cases(*names))
 
     assert (done["passed"], outcome(done)) == (passed, outcomes)
+
+
+def test_the_reports_of_each_may_be_wanted(ask):
+    """With the time since when it ran; one that is left out in its set-up is no end then, one in its call is."""
+    _, done = ask(nodeids=cases("passes", "is_left_out", "facts", "skips", "is_named"), each=True)
+
+    assert [outcome(one) for one in done["each"]] == [["passed"] * 3, ["skipped", "passed"], ["passed"] * 3]
+    assert outcome(done) == ["passed", "skipped", "passed"]
+    since = [*(one["since"] for one in done["each"]), done["since"]]
+    assert sorted([done["began"], *since, done["ended"]]) == [done["began"], *since, done["ended"]]
 
 
 @pytest.mark.parametrize("name", ["segfaults", "leaves_at_once"])

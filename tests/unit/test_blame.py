@@ -136,3 +136,24 @@ def test_the_same_splat_again_has_the_same_fingerprint():
     assert not blame.same(splat(), splat(fingerprint="0" * 12))
     assert blame.same(splat(frames=()), splat(fingerprint="0" * 12, frames=()))
     assert not blame.same(splat(frames=()), splat(fingerprint="0" * 12, frames=(), kind="oops"))
+
+
+def test_cases_that_share_a_child_have_each_its_time():
+    """From when it began to when the next did; the child's name alone convicts none of them."""
+    child = ran(7, 10.0, 13.0)
+    done = {"each": [{"since": 10.1}, {"since": 11.0}], "since": 12.0}
+
+    cases = blame.one_by_one(child, ["a", "b", "c"], done)
+
+    assert [(one.nodeid, one.began, one.ended) for one in cases] == [
+        ("a", 10.1, 11.0),
+        ("b", 11.0, 12.0),
+        ("c", 12.0, 13.0),
+    ]
+    assert blame.culprit(splat(comm="case-7"), cases) is None
+    assert blame.culprit(splat(comm="case-7"), cases[:1]) is cases[0]
+
+
+def test_a_case_without_company_is_itself():
+    """Whatever it told."""
+    assert blame.one_by_one(CASES[0], ["t.py::case_1"], {"each": [], "since": 91.0}) == [CASES[0]]

@@ -1,0 +1,145 @@
+"""Cases that share a child: plain ones are believed, anything else is run again alone, and no doubt is swallowed."""
+
+from types import SimpleNamespace
+
+import pytest
+from fakes.machines import plan
+
+from ringrig.plugin import company
+from ringrig.plugin.blame import Ran
+from ringrig.plugin.company import Company
+from ringrig.plugin.judge import Course, Judgement, Trouble
+from ringrig.plugin.keeper import Outcome, Tried
+
+SPLAT = SimpleNamespace(title="WARNING: at io_uring/kbuf.c:1", text="the whole of it")
+
+
+def reports(outcome="passed", when="call", words=None):
+    return [{"when": when, "outcome": outcome, "longrepr": words}]
+
+
+def item(name, *needs):
+    return SimpleNamespace(nodeid=name, iter_markers=lambda _: [SimpleNamespace(args=needs)] if needs else [])
+
+
+class Keeper:
+    """Answers for each case with what `does` says; `alone` where it differs without company."""
+
+    def __init__(self, does=(), alone=(), *, found=None):
+        self.does, self.alone, self.found = dict(does), dict(alone), found or Judgement()
+        self.asked = []
+
+    def attempt(self, what):
+        self.asked.append(list(what["nodeids"]))
+        told = []
+        for nodeid in what["nodeids"]:
+            told.append({"reports": self.does.get(nodeid, reports())})
+            if told[-1]["reports"][0]["outcome"] == "failed":
+                break
+        *each, last = told
+        ran = Ran(nodeid=what["nodeids"][0], number=1, pid=9, began=0.0, ended=1.0)
+        done = {"each": each, **last}
+        return Tried(course=Course(end="done", done=done), ran=ran, cases=[], found=self.found, guest="g-1")
+
+    def run(self, nodeid):
+        self.asked.append(nodeid)
+        default = self.does.get(nodeid, reports())
+        return Outcome(ran=None, guest="g-2", reports=self.alone.get(nodeid, default))
+
+
+def asked_for(keeper, *items):
+    """The outcomes of all, in their order, and the company that made them."""
+    together = Company(keeper)
+    return [together.run(one, items[at + 1 :]) for at, one in enumerate(items)], together
+
+
+def test_what_passes_is_run_once():
+    """One child for all of them, each with its own reports."""
+    keeper = Keeper({"b": reports("skipped", "setup")})
+
+    outcomes, _ = asked_for(keeper, item("a"), item("b"), item("c"))
+
+    assert keeper.asked == [["a", "b", "c"]]
+    assert [one.reports[0]["outcome"] for one in outcomes] == ["passed", "skipped", "passed"]
+
+
+def test_a_failure_is_asked_again_alone():
+    """What fails alone is the case's own; those behind it share the next child."""
+    keeper = Keeper({"b": reports("failed", words="no")})
+
+    outcomes, together = asked_for(keeper, item("a"), item("b"), item("c"), item("d"))
+
+    assert keeper.asked == [["a", "b", "c", "d"], "b", ["c", "d"]]
+    assert [one.reports[0]["outcome"] for one in outcomes] == ["passed", "failed", "passed", "passed"]
+    assert not any(one.uncertain for one in outcomes)
+    assert together.open_doubt() is None
+
+
+def test_what_fails_only_beside_others_is_uncertain():
+    """A failure that does not come again is never a plain pass: a racy kernel fails one time in ten."""
+    keeper = Keeper({"b": reports("failed", words="no")}, {"b": reports()})
+
+    outcomes, _ = asked_for(keeper, item("a"), item("b"))
+
+    ((doubt, suspects),) = outcomes[1].uncertain
+    assert suspects == ["b"]
+    assert doubt.detail == "no"
+
+
+def test_a_splat_makes_all_of_them_run_alone():
+    """None of their passes counts, and a splat that does not come again has them all as suspects."""
+    keeper = Keeper(found=Judgement(splats=[SPLAT], spoilt=True))
+
+    outcomes, _ = asked_for(keeper, item("a"), item("b"))
+
+    assert keeper.asked == [["a", "b"], "a", "b"]
+    ((doubt, suspects),) = outcomes[1].uncertain
+    assert (doubt.what, doubt.detail, suspects) == (SPLAT.title, SPLAT.text, ["a", "b"])
+
+
+def test_a_splat_that_comes_again_is_its_cases():
+    """Then nothing is uncertain."""
+    keeper = Keeper(alone={"a": reports("failed")}, found=Judgement(splats=[SPLAT], spoilt=True))
+
+    outcomes, _ = asked_for(keeper, item("a"), item("b"))
+
+    assert not any(one.uncertain for one in outcomes)
+
+
+def test_a_doubt_outlives_a_run_that_stops():
+    """The cases that it concerns were not all run again: what happened is still told."""
+    keeper = Keeper(found=Judgement(troubles=[Trouble(kind="died", what="ended early")]))
+    together = Company(keeper)
+
+    together.run(item("a"), [item("b")])
+
+    assert together.open_doubt()[0].what == "ended early"
+
+
+@pytest.mark.parametrize("capability", ["pin_counters", "slabinfo"])
+def test_who_counts_for_the_whole_kernel_is_alone(capability):
+    """Rings of earlier cases of the same child may still be ending."""
+    keeper = Keeper()
+
+    asked_for(keeper, item("a"), item("b", capability), item("c"))
+
+    assert keeper.asked == ["a", "b", "c"]
+
+
+def test_names_stay_short_of_what_the_line_takes():
+    """A User-Mode Linux stalls on more than 4 KiB at once."""
+    keeper = Keeper()
+
+    asked_for(keeper, *(item(f"{number}{'x' * 900}") for number in range(5)))
+
+    assert max(sum(map(len, group)) for group in keeper.asked if isinstance(group, list)) < 3100
+
+
+def test_company_is_for_user_mode_linux():
+    """And not where each case is to be seen by itself."""
+    uml = plan(kind="image", guest="uml")
+
+    assert company.wanted(uml, fresh=False, keep=False)
+    assert not company.wanted(uml, fresh=True, keep=False)
+    assert not company.wanted(plan(kind="image", guest="qemu"), fresh=False, keep=False)
+    assert not company.wanted(plan(kind="image", guest="uml", gcov=True), fresh=False, keep=False)
