@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
 def _campaign(chosen: argparse.Namespace, wanted: Wanted, root: Path, say: Say) -> Campaign:
     spec = runs.kernel_from_here(chosen.kernel)
     paths = runs.from_here(chosen.paths)
-    docket = Docket(cases=chosen.command or _collect(paths, root), commands=bool(chosen.command))
+    docket = Docket(cases=chosen.command or collect(paths, root), commands=bool(chosen.command))
     unchanged = kernel.sources(spec, wanted, say=say)
     catalogue = _catalogue(chosen, unchanged, root)
     trial = kernel.make(
@@ -280,7 +280,7 @@ def _nearest(series: str, root: Path) -> Path:
     return older[-1] if older else folders[0]
 
 
-def _collect(paths: Sequence[str], root: Path) -> list[str]:
+def collect(paths: Sequence[str], root: Path) -> list[str]:
     """The node ids of the cases there. Raises BadSpec with pytest's words."""
     found: list[str] = []
 

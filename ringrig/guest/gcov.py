@@ -38,12 +38,13 @@ class Counters:
         _let_rings_go()
         os.write(self._reset, b"0")
 
-    def take(self) -> dict[str, str]:
+    def take(self, *, settled: bool = True) -> dict[str, str]:
         """What was counted since the last call, by object file (without .o); those with nothing but zeros are left out.
 
-        Each is a .gcda file, deflated, in base64.
+        Each is a .gcda file, deflated, in base64. `settled`: after what closed rings leave behind has gone.
         """
-        _let_rings_go()
+        if settled:
+            _let_rings_go()
         found = {name: _read(path) for name, path in self._files.items()}
         os.write(self._reset, b"0")
         return {
