@@ -201,10 +201,14 @@ class Scene:
         assert far.write(incoming(self._fed, length)) == length
         self._fed += length
 
+    def vector(self, length: int, *, count: int = 1) -> Vector:
+        """Iovecs and msghdr as the program has them."""
+        return Vector(length, count=count)
+
     def _queue(self, call: Transfer, fd: int) -> None:
         vector = None
         if call.op in {Op.READV, Op.RECVMSG, Op.RECVMSG_MULTISHOT}:
-            vector = Vector(call.length)
+            vector = self.vector(call.length)
             self._kept.append(vector)
         sqe = selecting(self.ring, _OPCODES[call.op], fd, bgid=BGID, length=call.length, vector=vector)
         sqe.user_data = _REQUEST

@@ -111,6 +111,10 @@ class Subject:
         """A ring was registered under `bgid` otherwise: close() unregisters it."""
         self._bgids.add(bgid)
 
+    def register(self, fd: int, op: int, at: int, nr_args: int) -> int:
+        """io_uring_register() as this program makes it."""
+        return libc.io_uring_register(fd, op, at, nr_args)
+
     def _reg(self, call: BufReg) -> bytes:
         if call.op == c.IORING_REGISTER_PBUF_RING:
             self._bgids.add(call.bgid)
@@ -170,11 +174,9 @@ class Subject:
         if call.fd in REGISTERED_FDS:
             op |= c.IORING_REGISTER_USE_REGISTERED_RING
         if not call.other_thread:
-            return libc.io_uring_register(fd, op, at, call.nr_args), at
+            return self.register(fd, op, at, call.nr_args), at
         results: list[int] = []
-        thread = threading.Thread(
-            target=lambda: results.append(libc.io_uring_register(fd, op, at, call.nr_args))
-        )
+        thread = threading.Thread(target=lambda: results.append(self.register(fd, op, at, call.nr_args)))
         thread.start()
         thread.join()
         return results[0], at

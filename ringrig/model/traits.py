@@ -269,6 +269,12 @@ TRAITS: dict[str, Trait] = {
             commit="df30285b3670",
             since=("6.17",),
         ),
+        Trait(
+            name="compat_length_unsigned",
+            says="a 32-bit program's iov_len may have its sign bit set where a buffer is selected (others: -EINVAL)",
+            where="io_uring/rw.c io_iov_compat_buffer_select_prep(), io_uring/net.c io_compat_msg_copy_hdr()",
+            since=("6.15",),
+        ),
     )
 }
 

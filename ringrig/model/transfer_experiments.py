@@ -5,12 +5,18 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Collection
+from io import FileIO
 
 from ringrig.model.calls import unregistration
 from ringrig.model.scene import Scene
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Buffer, Issue, Kind, Op, Place, Reply, Source, Stock, Then, Transfer
+from ringrig.uring import consts as c
+from ringrig.uring.compat import CompatRing, CompatVector
+from ringrig.uring.group import Group
+from ringrig.uring.memory import Arena, Unavailable
 from ringrig.uring.probe import probe
+from ringrig.uring.requests import selecting
 
 _BID = 5
 
@@ -107,6 +113,23 @@ def _unix_inq(s: Subject) -> bool:
     return some and not none
 
 
+def _compat_length_unsigned(_: Subject) -> bool:
+    """On a ring of its own, set up as a 32-bit program does. Unavailable where there are none."""
+    if why := probe()["absent"].get("compat32"):
+        raise Unavailable(errno.ENOSYS, why)
+    arena = Arena(low=True)
+    with CompatRing() as ring, FileIO("/dev/zero") as zero:
+        group = Group(ring, arena)
+        if group.register():
+            raise Unclear("no group can be registered")
+        group.publish(_BID)
+        selecting(ring, c.IORING_OP_READV, zero.fileno(), bgid=group.bgid, vector=CompatVector(arena, -1))
+        cqe = ring.complete()[0]
+        group.unregister()
+    arena.close()
+    return _among(Reply.of(cqe.res, cqe.flags), yes=Reply(res=64, bid=_BID), no=[Reply(res=-errno.EINVAL)])
+
+
 TRANSFER_EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
     "send_select": lambda _: probe()["capabilities"]["send_select"],
     "read_multishot": lambda _: probe()["capabilities"]["read_multishot"],
@@ -123,4 +146,5 @@ TRANSFER_EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
     "async_readv_selects_early": _async_readv_selects_early,
     "multishot_in_io_wq": _multishot_in_io_wq,
     "unix_inq": _unix_inq,
+    "compat_length_unsigned": _compat_length_unsigned,
 }

@@ -11,9 +11,10 @@ from ringrig.vm.plan import Plan
 _WHAT_NOW = {
     "own_kernel": "run them on a kernel of their own: --kernel debian:6.12, or any image",
     "hugetlb": "reserve some: sysctl vm.nr_hugepages=8",
+    "compat32": "a kernel with CONFIG_IA32_EMULATION serves it: --config compat32 where it is built here",
 }
 # What User-Mode Linux has not, whatever the version (docs/guests.md); the same source in QEMU has it.
-_UML_LACKS = ("hugetlb", "memfd_secret", "prot_none")
+_UML_LACKS = ("hugetlb", "memfd_secret", "prot_none", "compat32")
 
 
 def lines(plan: Plan, skipped: Mapping[str, str], arguments: Sequence[str]) -> list[str]:
@@ -29,11 +30,12 @@ def lines(plan: Plan, skipped: Mapping[str, str], arguments: Sequence[str]) -> l
     out += [f"PARTIAL: built without {option}" for option in plan.lacks]
     if plan.guest != "uml" or plan.kind != "image":
         return out
-    lacking = sorted({nodeid.split("::")[0] for nodeid, why in skipped.items() if _is_of_uml(why)})
-    if lacking or plan.lacks:
-        out.append(
-            f"  → User-Mode Linux has no such thing; QEMU has: {_completing(plan, lacking, arguments)}"
-        )
+    of_uml = {nodeid.split("::")[0]: why for nodeid, why in skipped.items() if _is_of_uml(why)}
+    if of_uml or plan.lacks:
+        if any(why.startswith("needs compat32") for why in of_uml.values()):
+            arguments = [*arguments, "--config=compat32"]
+        completing = _completing(plan, sorted(of_uml), arguments)
+        out.append(f"  → User-Mode Linux has no such thing; QEMU has: {completing}")
     return out
 
 

@@ -24,6 +24,7 @@ PROT_EXEC: Final = 4
 MAP_SHARED: Final = 0x01
 MAP_PRIVATE: Final = 0x02
 MAP_FIXED: Final = 0x10
+MAP_32BIT: Final = 0x40
 MAP_ANONYMOUS: Final = 0x20
 MAP_POPULATE: Final = 0x8000
 MAP_HUGETLB: Final = 0x40000
@@ -45,6 +46,9 @@ _munmap = _libc.munmap
 _munmap.argtypes = [ctypes.c_long, ctypes.c_size_t]
 _mprotect = _libc.mprotect
 _mprotect.argtypes = [ctypes.c_long, ctypes.c_size_t, ctypes.c_int]
+_signal = _libc.signal
+_signal.restype = ctypes.c_void_p
+_signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
 
 
 def syscall(  # noqa: PLR0917
@@ -101,3 +105,8 @@ def mprotect(addr: int, length: int, prot: int) -> int:
     """0 or -errno."""
     res: int = _mprotect(addr, length, prot)
     return -ctypes.get_errno() if res == -1 else res
+
+
+def signal(number: int, handler: int) -> None:
+    """What stands at address `handler` takes the signal: machine code, where Python's own could not run any more."""
+    _signal(number, handler)

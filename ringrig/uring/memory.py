@@ -8,6 +8,7 @@ import tempfile
 
 from ringrig.uring import libc
 from ringrig.uring.libc import (
+    MAP_32BIT,
     MAP_ANONYMOUS,
     MAP_FIXED,
     MAP_HUGETLB,
@@ -35,15 +36,16 @@ def pages(length: int) -> int:
 
 
 class Arena:
-    """Owns mappings and descriptors; addresses stay valid until close()."""
+    """Owns mappings and descriptors; addresses stay valid until close(). `low`: all below 4 GiB (x86)."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, low: bool = False) -> None:
+        self._where = MAP_32BIT if low else 0
         self._maps: list[tuple[int, int]] = []
         self._fds: list[int] = []
 
     def map(self, length: int, *, prot: int = _RW, flags: int = _ANON, fd: int = -1) -> int:
         """The address of a new mapping of `length` bytes; OSError where the kernel refuses."""
-        addr = libc.mmap(length, prot, flags, fd)
+        addr = libc.mmap(length, prot, flags | self._where, fd)
         if addr < 0:
             raise OSError(-addr, f"mmap of {length} bytes: {os.strerror(-addr)}")
         self._maps.append((addr, length))
@@ -62,7 +64,7 @@ class Arena:
 
     def unmapped(self, length: int) -> int:
         """An address range of this process that nothing is mapped at."""
-        base = libc.mmap(pages(length), PROT_NONE, _ANON)
+        base = libc.mmap(pages(length), PROT_NONE, _ANON | self._where)
         libc.munmap(base, pages(length))
         return base
 

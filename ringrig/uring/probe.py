@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypedDict
 
-from ringrig.uring import bufring, libc
+from ringrig.uring import bufring, compat, libc
 from ringrig.uring import consts as c
 from ringrig.uring.counters import multiprocessor
 from ringrig.uring.faults import Injector
@@ -137,6 +137,7 @@ def _findings(ring: Ring, arena: Arena, features: int) -> list[tuple[str, str]]:
         *((name, _setup(name, flags)) for name, flags in SETUP_FLAGS.items()),
         *((name, _operation(ring, *asked)) for name, asked in _OPERATIONS.items()),
         ("bundle", "" if features & c.IORING_FEAT_RECVSEND_BUNDLE else "no IORING_FEAT_RECVSEND_BUNDLE"),
+        ("compat32", _compat32()),
         ("root", "" if os.geteuid() == 0 else "not run as root"),
         ("pin_counters", _pin_counters()),
         ("vmallocinfo", _vmallocinfo()),
@@ -261,6 +262,13 @@ def _can(make: Callable[[], int]) -> str:
     except Unavailable as error:
         return str(error)
     return ""
+
+
+def _compat32() -> str:
+    try:
+        return compat.why_not()
+    except Unavailable as error:
+        return str(error)
 
 
 def _task_restrictions() -> str:

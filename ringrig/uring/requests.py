@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import Structure, c_int32, c_uint32, c_uint64
+from typing import Any
 
 from ringrig.uring import consts as c
 from ringrig.uring.ring import Ring
@@ -46,6 +47,9 @@ class user_msghdr(Structure):
 
 class Vector:
     """`count` iovecs of `length` bytes each and a msghdr over them; must live until the request is issued."""
+
+    iovecs: ctypes.Array[Any]
+    header: Any
 
     def __init__(self, length: int, *, count: int = 1) -> None:
         self.iovecs = (iovec * max(count, 1))(*(iovec(iov_len=length) for _ in range(count)))

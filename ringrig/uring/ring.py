@@ -72,20 +72,40 @@ class Ring:
         if cq_entries:
             p.flags |= c.IORING_SETUP_CQSIZE
         self._maps: list[tuple[int, int]] = []
-        own_memory = flags & c.IORING_SETUP_NO_MMAP
-        if own_memory:
+        if flags & c.IORING_SETUP_NO_MMAP:
             self._provide_memory(entries, cq_entries)
-        fd = libc.io_uring_setup(entries, ctypes.addressof(p))
+        fd = self._setup(entries)
         if fd < 0:
             self._unmap()
             raise SetupFailed(-fd, f"io_uring_setup({entries}, flags={flags:#x}): {os.strerror(-fd)}")
+        self._open(fd)
+
+    @classmethod
+    def adopt(cls, fd: int, params: io_uring_params) -> Self:
+        """A ring that somebody else set up and passed on: through `fd`, the queues mapped here too."""
+        ring = cls.__new__(cls)
+        ring.params, ring._maps = params, []
+        ring._open(fd)
+        return ring
+
+    def _open(self, fd: int) -> None:
+        flags = self.params.flags
         self.fd = fd
         self.registered_only = bool(flags & c.IORING_SETUP_REGISTERED_FD_ONLY)
         self._cqe_stride = 32 if flags & c.IORING_SETUP_CQE32 else 16
         self.sqe_stride = 128 if flags & c.IORING_SETUP_SQE128 else 64
-        if not own_memory:
+        if not flags & c.IORING_SETUP_NO_MMAP:
             self._map_queues()
         self._bind()
+
+    def _setup(self, entries: int) -> int:
+        """io_uring_setup() with self.params."""
+        return libc.io_uring_setup(entries, ctypes.addressof(self.params))
+
+    def _enter(self, to_submit: int, wait: int, flags: int, limit: io_uring_getevents_arg) -> int:
+        """io_uring_enter() with IORING_ENTER_EXT_ARG."""
+        at, size = ctypes.addressof(limit), ctypes.sizeof(limit)
+        return libc.io_uring_enter(self.fd, to_submit, wait, flags, at, size)
 
     def _provide_memory(self, entries: int, cq_entries: int) -> None:
         """One page-aligned block for each user address; generous, as the kernel only wants enough."""
@@ -156,7 +176,7 @@ class Ring:
             flags |= c.IORING_ENTER_SQ_WAKEUP
         ts = kernel_timespec(int(timeout), int(timeout % 1 * 1e9))
         ext = io_uring_getevents_arg(ts=ctypes.addressof(ts))
-        return libc.io_uring_enter(self.fd, to_submit, wait, flags, ctypes.addressof(ext), ctypes.sizeof(ext))
+        return self._enter(to_submit, wait, flags, ext)
 
     def cqes(self) -> list[Cqe]:
         """All completions there are, taken off the CQ."""

@@ -41,6 +41,15 @@ def test_what_user_mode_linux_has_not_is_run_in_qemu():
     )
 
 
+def test_calls_of_32_bits_want_a_kernel_that_serves_them():
+    """In QEMU, and built with the fragment that turns them on."""
+    why = "needs compat32: int $0x80 makes 64-bit calls"
+
+    last = left_out.lines(plan("source:6.12", guest="uml"), {"suites/compat/a.py::b": why}, [])[-1]
+
+    assert last.endswith("./rig run --kernel source:6.12 --config=compat32 --guest qemu suites/compat/a.py")
+
+
 def test_a_prebuilt_one_is_completed_by_debians_own_kernel():
     """There is no QEMU image of the very same package."""
     last = left_out.lines(plan("debian-uml:6.1", guest="uml"), {"f::a": HUGE}, ["--kernel=debian-uml:6.1"])[
