@@ -22,8 +22,11 @@ usage: rig COMMAND …
   rig image [list | build NAME]               what a guest's root can be
   rig shell [--kernel K]                      a shell in a guest
   rig gdb                                     attach to a guest that was kept
+  rig matrix FILE [--resume FOLDER] [CASE]…   the same cases on many kernels, in one table
   rig mutate [--kernel K] [--generate] [--catalogue F] [--command CMD] …
                                               which faults put into the kernel the suite notices
+  rig explain NODEID [--kernel K] [--patch P] [--good K2]
+                                              which line of the kernel made a case fail
   rig coverage [--kernel K] …                 which lines of the provided-buffer code the suites execute
   rig coverage --reach FILE:LINE [--from RUN] the cases that execute a line
   rig bench boot | build | nops               what a guest, a build, a provided buffer costs
@@ -197,6 +200,20 @@ def _mutate(arguments: list[str]) -> int:
     return mutants.report(mutate.run(arguments, root=ROOT))
 
 
+def _matrix(arguments: list[str]) -> int:
+    from ringrig.campaign import matrix
+    from ringrig.report import matrix as reports
+
+    return reports.report(matrix.run(arguments, root=ROOT, say=say))
+
+
+def _explain(arguments: list[str]) -> int:
+    from ringrig.campaign import explain as campaign
+    from ringrig.report import explain
+
+    return explain.report(campaign.run(arguments, root=ROOT))
+
+
 def _coverage(arguments: list[str]) -> int:
     from ringrig.campaign import coverage
 
@@ -218,6 +235,8 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "gdb": _gdb,
     "bench": _bench,
     "coverage": _coverage,
+    "explain": _explain,
+    "matrix": _matrix,
     "mutate": _mutate,
 }
 

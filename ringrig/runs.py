@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from ringrig.errors import BadSpec
 
@@ -32,7 +33,7 @@ def run(arguments: Sequence[str], *, root: Path) -> int:
     codes: list[int] = []
     for number, kernel in enumerate(kernels, start=1):
         print(f"\nrig: kernel {number} of {len(kernels)}: {kernel}", flush=True)
-        codes.append(_wait_for(_pytest(kernel, others)))
+        codes.append(wait_for(_pytest(kernel, others)))
         if codes[-1] in {_INTERRUPTED, 128 + signal.SIGINT, 128 + signal.SIGTERM}:
             break
     print("\nrig: verdicts")
@@ -118,8 +119,11 @@ def _pytest(kernel: str, others: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "pytest", f"--kernel={kernel}", *others]
 
 
-def _wait_for(command: list[str]) -> int:
-    """Runs a child and passes signals on to it; returns its exit code, 128 + N if signal N ended it."""
+def wait_for(command: list[str], *, cwd: Path | None = None, output: BinaryIO | None = None) -> int:
+    """Runs a child and passes signals on to it; returns its exit code, 128 + N if signal N ended it.
+
+    `output`: where what it prints goes.
+    """
     passed_on = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     old = signal.pthread_sigmask(signal.SIG_BLOCK, {*passed_on, signal.SIGCHLD})
 
@@ -129,7 +133,13 @@ def _wait_for(command: list[str]) -> int:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
     try:
-        child = subprocess.Popen(command, preexec_fn=prepare)  # noqa: PLW1509 -- there are no threads here
+        child = subprocess.Popen(
+            command,
+            preexec_fn=prepare,  # noqa: PLW1509 -- there are no threads here
+            cwd=cwd,
+            stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+        )
         while child.poll() is None:
             news = signal.sigtimedwait({*passed_on, signal.SIGCHLD}, 1)
             # A terminal's Ctrl-C reaches the child by itself, and pytest takes a second one for impatience.

@@ -57,6 +57,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="S",
         help="deadline of a case, in seconds at native speed (20)",
     )
+    group.addoption(
+        "--run-folder",
+        metavar="DIR",
+        help="where the run leaves its results (default: a new folder in runs/)",
+    )
     group.addoption("--fresh-vm", action="store_true", help="boot a guest for every case")
     group.addoption(
         "--keep-guest",

@@ -18,7 +18,7 @@ import pytest
 
 from ringrig import cache, host, vmimage
 from ringrig.cache import Say
-from ringrig.errors import NoSpace, RigError
+from ringrig.errors import BadSpec, NoSpace, RigError
 from ringrig.guest.markers import MARKERS
 from ringrig.kernel import config as kernel_config
 from ringrig.kernel import resolve
@@ -57,7 +57,10 @@ def _prepare(config: pytest.Config, progress: Progress) -> Context:
     wanted = Wanted.of(guest=get("guest"), configs=get("config"), patches=get("patch"))
     target = resolve(get("kernel"), wanted=wanted, say=progress.say)
     means = {name: get(name) for name in ("image", "accel", "cpus", "memory")}
-    context = context_for(target, wanted, config.rootpath, _tops(config), say=progress.say, **means)
+    folder = Path(get("run_folder")).absolute() if get("run_folder") else None
+    context = context_for(
+        target, wanted, config.rootpath, _tops(config), folder=folder, say=progress.say, **means
+    )
     if config.pluginmanager.hasplugin("ringrig.campaign.coverage_session"):
         context = replace(context, plan=replace(context.plan, gcov=True))
     if context.plan.kind == "image" and not config.option.collectonly:
@@ -78,9 +81,13 @@ def context_for(
     accel: str = "auto",
     cpus: int = 2,
     memory: str = "1G",
+    folder: Path | None = None,
     say: Say,
 ) -> Context:
-    """A run of the clone `root` on a kernel: all that its guests need but the packed suite. Raises RigErrors."""
+    """A run of the clone `root` on a kernel: all that its guests need but the packed suite. Raises RigErrors.
+
+    `folder`: its run folder; default: a new one in runs/.
+    """
     notes: list[str] = []
     scratch = _scratch()
     plan = Plan(
@@ -122,7 +129,13 @@ def context_for(
         plan = replace(plan, release=board.release(plan))
     if plan.kind != "host":
         plan = replace(plan, pack=str(pack.dependencies(say=say)))
-    folder = _run_folder(root, target.spec)
+    if folder is None:
+        folder = _run_folder(root, target.spec)
+    elif (folder / "results.jsonl").exists():
+        raise BadSpec(f"{folder} holds a run already.", next_step="name another folder: --run-folder DIR")
+    else:
+        with cache.writing("the run folder"):
+            folder.mkdir(parents=True, exist_ok=True)
     plan = replace(plan, folder=str(folder))
     if isinstance(target, Image) and target.config is not None:
         with cache.writing("the run folder"):

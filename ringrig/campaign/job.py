@@ -1,0 +1,177 @@
+"""The unit of every campaign: this kernel, these cases → results. A job that is done is not done again."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ringrig import runs
+from ringrig.cache import writing
+from ringrig.errors import BadSpec
+
+_DONE = "job.json"
+INTERRUPTED = {2, 128 + signal.SIGINT, 128 + signal.SIGTERM}
+"""Exit codes after Ctrl-C: pytest's, and of a process that it ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One session of `rig run`; paths in it are absolute. `name` is what reports call it, and its folder's name."""
+
+    name: str
+    kernel: str
+    guest: str = "auto"
+    configs: tuple[str, ...] = ()
+    patches: tuple[str, ...] = ()
+    cases: tuple[str, ...] = ("suites",)
+
+    @property
+    def arguments(self) -> list[str]:
+        """Those of `rig run`, which a person repeats it with."""
+        return [
+            f"--kernel={self.kernel}",
+            f"--guest={self.guest}",
+            *(f"--config={one}" for one in self.configs),
+            *(f"--patch={one}" for one in self.patches),
+            *self.cases,
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What became of a case: its outcome in pytest's words, seconds, and why where it is not a plain pass."""
+
+    outcome: str
+    seconds: float
+    why: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """A job that has run; `verdict` as its run said it, `folder` the run folder, `seconds` with build and boot."""
+
+    job: Job
+    folder: Path
+    exit_code: int
+    seconds: float
+    verdict: str
+    cases: dict[str, Case] = field(default_factory=dict)
+
+    def count(self, top: str | None = None) -> Counter[str]:
+        """Outcomes, of one folder of suites/ or of all."""
+        return Counter(case.outcome for name, case in self.cases.items() if top in (None, folder_of(name)))
+
+
+def folder_of(nodeid: str) -> str:
+    """The folder of suites/ that a case lies in."""
+    parts = Path(nodeid.split("::", 1)[0]).parts
+    return parts[1] if len(parts) > 2 and parts[0] == "suites" else parts[0]
+
+
+def do(job: Job, folder: Path, *, workers: int, root: Path, suite: str) -> Result:
+    """Runs the job into `folder`, unless that holds its finished result of the same `suite` already. NoSpace.
+
+    What the run prints goes to output.txt there.
+    """
+    if (known := finished(job, folder, suite)) is not None:
+        return known
+    began = time.monotonic()
+    with writing("the campaign's folder"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in (_DONE, "results.jsonl"):
+            (folder / old).unlink(missing_ok=True)
+        with (folder / "output.txt").open("wb") as output:
+            words = ["-q", "-n", str(workers), f"--run-folder={folder}", *job.arguments]
+            command = [sys.executable, "-m", "pytest", *words]
+            code = runs.wait_for(command, cwd=root, output=output)
+        seconds = round(time.monotonic() - began, 1)
+        told = {"job": asdict(job), "suite": suite, "exit_code": code, "seconds": seconds}
+        if code not in INTERRUPTED:
+            (folder / _DONE).write_text(json.dumps(told, indent=1) + "\n")
+    return read(job, folder, code, seconds)
+
+
+def finished(job: Job, folder: Path, suite: str) -> Result | None:
+    """The result that `folder` holds of this very job, run with this suite."""
+    try:
+        told = json.loads((folder / _DONE).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    if told["suite"] != suite or told["job"] != json.loads(json.dumps(asdict(job))):
+        return None
+    return read(job, folder, told["exit_code"], told["seconds"])
+
+
+def read(job: Job, folder: Path, exit_code: int, seconds: float) -> Result:
+    """What the run folder of a job says, however far the run got."""
+    cases: dict[str, Case] = {}
+    results = folder / "results.jsonl"
+    for line in results.read_text().splitlines() if results.exists() else []:
+        told: dict[str, Any] = json.loads(line)
+        cases[told["nodeid"]] = Case(
+            outcome=told["outcome"], seconds=told["seconds"], why=told.get("why", "")
+        )
+    verdict = ""
+    if (folder / "run.json").exists():
+        verdict = json.loads((folder / "run.json").read_text()).get("verdict", "")
+    return Result(
+        job=job,
+        folder=folder,
+        exit_code=exit_code,
+        seconds=seconds,
+        verdict=verdict or _last_words(folder / "output.txt") or f"NO VERDICT: exit code {exit_code}",
+        cases=cases,
+    )
+
+
+def _last_words(output: Path) -> str:
+    """The error that a run without any case ended with."""
+    lines = output.read_text(errors="replace").strip().splitlines() if output.exists() else []
+    said = [line.removeprefix("Exit: ") for line in lines if line.startswith(("rig: ", "Exit: "))]
+    return f"NO VERDICT: {(said or lines)[-1]}" if lines else ""
+
+
+def named(spec: str, *, guest: str, configs: Sequence[str], patches: Sequence[str]) -> str:
+    """What a job on that kernel is called: unlike any other's, and fit for a folder."""
+    parts = [spec, *([guest] if guest != "auto" else []), *configs, *(Path(one).name for one in patches)]
+    return "+".join(parts).replace("/", "-")
+
+
+def job(table: dict[str, Any], *, cases: Sequence[str], base: Path) -> Job:
+    """A job from a TOML table {kernel, guest, config, patch, name}; its paths are relative to `base`. BadSpec."""
+    known = {"kernel", "guest", "config", "patch", "name"}
+    wrong = sorted(set(table) - known) or [name for name, value in table.items() if not _fits(name, value)]
+    if wrong or "kernel" not in table:
+        what = f"has no use for {', '.join(wrong)}" if wrong else "names no kernel"
+        raise BadSpec(
+            f"{table}: this entry {what}.", next_step=f"it takes {', '.join(sorted(known))} (docs/matrix.md)"
+        )
+    guest = table.get("guest", "auto")
+    configs = tuple(_placed(one, base) if "/" in one else one for one in table.get("config", []))
+    patches = tuple(_placed(one, base) for one in table.get("patch", []))
+    name = table.get("name") or named(table["kernel"], guest=guest, configs=configs, patches=patches)
+    return Job(
+        name=name,
+        kernel=runs.kernel_from_here(table["kernel"]),
+        guest=guest,
+        configs=configs,
+        patches=patches,
+        cases=tuple(cases),
+    )
+
+
+def _fits(name: str, value: object) -> bool:
+    if name in ("config", "patch"):
+        return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return isinstance(value, str)
+
+
+def _placed(path: str, base: Path) -> str:
+    return str((base / Path(path).expanduser()).absolute())

@@ -1,0 +1,101 @@
+"""`rig matrix`: the same cases on many kernels, one after the other, in one table."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ringrig import runs
+from ringrig.cache import Say, writing
+from ringrig.campaign.job import INTERRUPTED, Job, Result, do, job
+from ringrig.errors import BadSpec
+from ringrig.plugin.record import suite_version
+
+
+@dataclass(slots=True, kw_only=True)
+class Matrix:
+    """A matrix that has run, as far as it got: `left` are the jobs that did not."""
+
+    folder: Path
+    suite: str
+    results: list[Result] = field(default_factory=list)
+    left: list[Job] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """The first kernel's in order that is not 0; 130 where it was interrupted."""
+        if self.left:
+            return 130
+        return next((one.exit_code for one in self.results if one.exit_code), 0)
+
+
+def run(arguments: Sequence[str], *, root: Path, say: Say) -> Matrix:
+    """Every job of a matrix, in order; what `--resume` names already holds is not done again. Raises RigErrors."""
+    chosen = _parser().parse_args(arguments)
+    jobs = _jobs(chosen, root)
+    if chosen.resume:
+        folder = Path(chosen.resume).absolute()
+        if not folder.is_dir():
+            raise BadSpec(f"There is no {folder} to go on with.", next_step="`ls runs` shows what was begun")
+    else:
+        folder = root / "runs" / time.strftime("%Y-%m-%dT%H-%M-%S_matrix")
+    matrix = Matrix(folder=folder, suite=suite_version(root), left=jobs)
+    with writing("the matrix's folder"):
+        folder.mkdir(parents=True, exist_ok=True)
+    while matrix.left:
+        one = matrix.left[0]
+        say(f"{len(matrix.results) + 1} of {len(jobs)}: {one.name}")
+        result = do(one, folder / _fit(one.name), workers=chosen.workers, root=root, suite=matrix.suite)
+        if result.exit_code in INTERRUPTED:
+            say(f"interrupted; go on with: rig matrix {' '.join(arguments)} --resume {folder}")
+            break
+        say(f"  {result.verdict} ({result.seconds:.0f} s)")
+        matrix.results.append(result)
+        matrix.left = matrix.left[1:]
+    return matrix
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rig matrix", description="Run the same cases on many kernels.")
+    add = parser.add_argument
+    add("file", metavar="FILE", help="a TOML file that lists kernels (docs/matrix.md)")
+    add(
+        "cases",
+        nargs="*",
+        metavar="CASE",
+        help="cases, as pytest takes them (default: the file's, or suites)",
+    )
+    add("--resume", metavar="FOLDER", help="go on in that folder: what is done there is not done again")
+    add("-n", type=int, default=2, metavar="N", dest="workers", help="guests at a time (default: 2)")
+    return parser
+
+
+def _jobs(chosen: argparse.Namespace, root: Path) -> list[Job]:
+    path = Path(chosen.file)
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadSpec(f"{path} cannot be read: {error.strerror}.", next_step="name a TOML file") from error
+    except ValueError as error:
+        raise BadSpec(f"{path} is not TOML: {error}.", next_step="docs/matrix.md has an example") from error
+    tables: list[dict[str, Any]] = told.get("kernel", [])
+    if wrong := sorted(set(told) - {"cases", "kernel"}):
+        raise BadSpec(f"{path} has no use for {', '.join(wrong)}.", next_step="docs/matrix.md has an example")
+    if not tables:
+        raise BadSpec(f"{path} lists no kernel.", next_step='add one: [[kernel]] with kernel = "debian:6.12"')
+    cases = runs.from_here(chosen.cases) or told.get("cases", ["suites"])
+    jobs = [job(table, cases=cases, base=path.absolute().parent) for table in tables]
+    names = [_fit(one.name) for one in jobs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise BadSpec(f"{path}: {', '.join(twice)} is there twice.", next_step='give each a name = "…"')
+    return jobs
+
+
+def _fit(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", name)

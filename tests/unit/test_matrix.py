@@ -1,0 +1,160 @@
+"""Campaigns' unit, a job, and the matrix of them: what is done is not done again, and every fault is named."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ringrig.campaign import job as jobs
+from ringrig.campaign import matrix
+from ringrig.campaign.job import Job, do, finished, folder_of
+from ringrig.errors import BadSpec
+from ringrig.report import matrix as reports
+
+JOB = Job(name="host", kernel="host", cases=("suites/x",))
+LINES = [
+    {"nodeid": "suites/status/test_a.py::test_1", "outcome": "passed", "seconds": 0.1},
+    {"nodeid": "suites/status/test_a.py::test_2", "outcome": "skipped", "seconds": 0.0, "why": "needs inc"},
+    {"nodeid": "suites/mmap/test_b.py::test_3[a/b]", "outcome": "xfailed", "seconds": 0.2, "why": "known: …"},
+    {"nodeid": "suites/mmap/test_b.py::test_4", "outcome": "failed", "seconds": 0.2, "why": "got -EINVAL"},
+]
+
+
+@pytest.fixture
+def session(monkeypatch):
+    """Stands for pytest: each call appends its command, writes a run folder and ends with the next code."""
+    calls, codes = [], []
+
+    def wait_for(command, *, cwd, output):
+        folder = Path(next(w for w in command if w.startswith("--run-folder=")).partition("=")[2])
+        calls.append(command)
+        code = codes.pop(0) if codes else 1
+        if code == 22:
+            output.write(b"some words\nExit: There is no such patch.\n")
+            return code
+        (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
+        (folder / "run.json").write_text(json.dumps({"verdict": "FAIL: host: 1 failed"}))
+        return code
+
+    monkeypatch.setattr(jobs.runs, "wait_for", wait_for)
+    monkeypatch.setattr(matrix, "suite_version", lambda _: "suite 1")
+    return calls, codes
+
+
+def run_job(folder, suite="suite 1", job=JOB):
+    return do(job, folder, workers=2, root=folder, suite=suite)
+
+
+def test_a_job_is_a_run_with_its_results(session, tmp_path):
+    """What its run folder says, by case and by folder of suites/."""
+    result = run_job(tmp_path / "job")
+
+    assert "--kernel=host" in session[0][0]
+    assert result.verdict == "FAIL: host: 1 failed"
+    assert result.cases["suites/mmap/test_b.py::test_4"].why == "got -EINVAL"
+    assert reports.cell(result.count("mmap")) == "0 1F 1k"
+    assert reports.cell(result.count()) == "1 1F 1k 1-"
+
+
+def test_what_is_done_is_not_done_again(session, tmp_path):
+    """The same job with the same suite; neither another suite's result nor another job's is taken for it."""
+    first = run_job(tmp_path / "job")
+    again = run_job(tmp_path / "job")
+
+    assert len(session[0]) == 1
+    assert again == first
+    assert finished(JOB, tmp_path / "job", "suite 2") is None
+    assert finished(Job(name="host", kernel="debian"), tmp_path / "job", "suite 1") is None
+
+
+def test_a_job_that_was_interrupted_is_done_again(session, tmp_path):
+    """Its results so far are no result."""
+    session[1].extend([2, 0])
+
+    run_job(tmp_path / "job")
+
+    assert finished(JOB, tmp_path / "job", "suite 1") is None
+    assert run_job(tmp_path / "job").exit_code == 0
+
+
+def test_a_run_without_a_case_says_why(session, tmp_path):
+    """In the words of its error."""
+    session[1].append(22)
+
+    assert run_job(tmp_path / "job").verdict == "NO VERDICT: There is no such patch."
+
+
+def test_folders_are_those_of_suites():
+    """A file that lies in suites/ itself, or elsewhere, has the upper folder's name."""
+    assert folder_of("suites/mmap/test_b.py::test_3[a/b]") == "mmap"
+    assert folder_of("suites/test_top.py::test_a") == "suites"
+    assert folder_of("tests/disasters/test_x.py::test_a") == "tests"
+
+
+def toml(tmp_path, text):
+    path = tmp_path / "m.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_matrix_runs_each_kernel_and_goes_on_where_it_was_ended(session, tmp_path, capsys):
+    """The kernels that were left are named; --resume does just those."""
+    file = toml(tmp_path, '[[kernel]]\nkernel = "host"\n[[kernel]]\nkernel = "debian:6.12"\nguest = "qemu"\n')
+    session[1].extend([0, 2])
+
+    half = matrix.run([file], root=tmp_path, say=lambda _: None)
+
+    assert [one.name for one in half.left] == ["debian:6.12+qemu"]
+    assert reports.report(half) == 130
+    assert "not run: debian:6.12+qemu" in capsys.readouterr().out
+
+    session[1].extend([1])
+    whole = matrix.run([file, "--resume", str(half.folder)], root=tmp_path, say=lambda _: None)
+
+    assert len(session[0]) == 3
+    assert reports.report(whole) == 1
+    told = json.loads((whole.folder / "matrix.json").read_text())
+    assert [one["exit_code"] for one in told["kernels"]] == [0, 1]
+    assert told["kernels"][1]["folders"]["mmap"] == {"xfailed": 1, "failed": 1}
+
+
+def test_paths_in_the_file_lie_beside_it(session, tmp_path):
+    """Patches, and configurations with a slash; a bare word is a fragment of the project's."""
+    file = toml(
+        tmp_path,
+        '[[kernel]]\nkernel = "source:6.12"\npatch = ["../p"]\nconfig = ["kasan", "./c"]\n',
+    )
+
+    made = matrix.run([file], root=tmp_path, say=lambda _: None).results[0].job
+
+    assert made.patches == (str(tmp_path / "../p"),)
+    assert made.configs == ("kasan", str(tmp_path / "c"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[[kernel]]\n", "names no kernel"),
+        ('[[kernel]]\nkernel = "host"\nkernal = "x"\n', "no use for kernal"),
+        ('[[kernel]]\nkernel = "host"\npatch = "one"\n', "no use for patch"),
+        ("x = 1\n", "no use for x"),
+        ("", "lists no kernel"),
+        ("[[kernel", "not TOML"),
+        ('[[kernel]]\nkernel = "host"\n[[kernel]]\nkernel = "host"\n', "there twice"),
+    ],
+)
+def test_a_faulty_file_is_refused_before_anything_runs(session, tmp_path, text, says):
+    """With what is wrong in it."""
+    with pytest.raises(BadSpec, match=says):
+        matrix.run([toml(tmp_path, text)], root=tmp_path, say=lambda _: None)
+
+    assert session[0] == []
+
+
+def test_a_folder_or_file_that_is_not_there(session, tmp_path):
+    """Said at once."""
+    with pytest.raises(BadSpec, match="cannot be read"):
+        matrix.run([str(tmp_path / "none.toml")], root=tmp_path, say=lambda _: None)
+    file = toml(tmp_path, '[[kernel]]\nkernel = "host"\n')
+    with pytest.raises(BadSpec, match="go on with"):
+        matrix.run([file, "--resume", str(tmp_path / "none")], root=tmp_path, say=lambda _: None)
