@@ -37,7 +37,7 @@ class Matrix:
 
 def run(arguments: Sequence[str], *, root: Path, say: Say) -> Matrix:
     """Every job of a matrix, in order; what `--resume` names already holds is not done again. Raises RigErrors."""
-    chosen = _parser().parse_args(arguments)
+    chosen = _parser().parse_intermixed_args(arguments)
     jobs = _jobs(chosen, root)
     if chosen.resume:
         folder = Path(chosen.resume).absolute()
