@@ -112,3 +112,15 @@ class NotClean(RigError, RuntimeError):
     """Cases fail on the unchanged kernel, so that a failure under a mutant would say nothing."""
 
     exit_code = 25
+
+
+class CasePasses(RigError, RuntimeError):
+    """A case that was to be explained fails in none of its runs."""
+
+    exit_code = 26
+
+
+class NotReproducible(RigError, RuntimeError):
+    """No C program can be made that shows what a case shows: the message says what stands in the way."""
+
+    exit_code = 26
