@@ -117,7 +117,7 @@ class NotClean(RigError, RuntimeError):
 class CasePasses(RigError, RuntimeError):
     """A case that was to be explained fails in none of its runs."""
 
-    exit_code = 26
+    exit_code = 27
 
 
 class NotReproducible(RigError, RuntimeError):
