@@ -165,10 +165,14 @@ class Ring:
         ctypes.memmove(self.sqes, bytes(sqe) * count, 64 * count)
         self._queued = self._queued + count & 0xFFFFFFFF
 
+    def show(self) -> int:
+        """Let the kernel see the queued SQEs, without a call: how many it has not taken yet."""
+        self.sq_tail.value = self._queued
+        return self._queued - self.sq_head.value & 0xFFFFFFFF
+
     def submit(self, wait: int = 0, *, timeout: float = 10.0) -> int:
         """io_uring_enter() for all queued SQEs; waits for `wait` completions, -ETIME after `timeout` s."""
-        self.sq_tail.value = self._queued
-        to_submit = self._queued - self.sq_head.value & 0xFFFFFFFF
+        to_submit = self.show()
         flags = c.IORING_ENTER_GETEVENTS | c.IORING_ENTER_EXT_ARG
         if self.registered_only:
             flags |= c.IORING_ENTER_REGISTERED_RING

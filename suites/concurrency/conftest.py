@@ -1,0 +1,30 @@
+"""Races: what several tasks do at once, and what must hold whatever comes of it.
+
+`dice` and `shuffled` make the order of each task's calls from the seed a case is given; how the tasks then meet is
+the scheduler's. On a kernel with one processor that is not preempted they meet where a call sleeps or yields.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from ringrig.uring.walks import YIELD, Call
+
+
+@pytest.fixture(params=["amber", "birch", "cedar"])
+def dice(request: pytest.FixtureRequest) -> random.Random:
+    """Three seeds, three schedules; the same ones each time."""
+    return random.Random(request.param)
+
+
+@pytest.fixture
+def scattered(dice: random.Random) -> Callable[[Sequence[Call]], list[Call]]:
+    """scattered(calls): the calls in their order, with the processor given away here and there."""
+
+    def make(calls: Sequence[Call]) -> list[Call]:
+        return [one for call in calls for one in ((call, YIELD) if dice.random() < 0.3 else (call,))]
+
+    return make
