@@ -29,6 +29,8 @@ usage: rig COMMAND …
                                               which line of the kernel made a case fail
   rig coverage [--kernel K] …                 which lines of the provided-buffer code the suites execute
   rig coverage --reach FILE:LINE [--from RUN] the cases that execute a line
+  rig reproduce NODEID [--kernel K] [--good K2]
+                                              a C program that shows what a failing case shows
   rig bench boot | build | nops               what a guest, a build, a provided buffer costs
 
 kernels: host · debian[:X.Y] · debian-uml[:X.Y] · source[:X.Y] · tree:PATH[@REV] · a bzImage or vmlinuz ·
@@ -220,6 +222,12 @@ def _coverage(arguments: list[str]) -> int:
     return coverage.main(arguments)
 
 
+def _reproduce(arguments: list[str]) -> int:
+    from ringrig.report import reproduce
+
+    return reproduce.main(arguments, root=ROOT)
+
+
 def _parser(name: str, description: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(prog=f"rig {name}", description=description)
 
@@ -238,6 +246,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "explain": _explain,
     "matrix": _matrix,
     "mutate": _mutate,
+    "reproduce": _reproduce,
 }
 
 if __name__ == "__main__":
