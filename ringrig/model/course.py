@@ -56,7 +56,7 @@ class _Course:
         self.call, self.traits = call, traits
         self.known = stock is not None
         self.ring = stock is not None and stock.kind is Kind.RING
-        self.buffers = list(stock.buffers) if stock is not None else []
+        self.buffers = [*stock.buffers, *stock.buffers[: stock.again]] if stock is not None else []
         self.replies: list[Reply] = []
         self.filled: list[tuple[int, bytes]] = []
         self.sent = b""
@@ -79,6 +79,8 @@ class _Course:
 
     def _refused(self) -> str:
         """What ends the request before a buffer is looked for."""
+        if self.call.behind_failure:
+            return self._say(-errno.ECANCELED, "io_uring/timeout.c io_fail_links(): it is never issued")
         if self.call.file is Source.CLOSED:
             return self._say(-errno.EBADF, "io_uring/io_uring.c io_assign_file(): before anything else")
         if self.call.file is Source.NOT_A_SOCKET:
@@ -107,6 +109,8 @@ class _Course:
         why = "nothing came: it still waits"
         for event in call.then:
             why = self._event(event)
+            if not self.replies[-1].more:
+                break
         return why
 
     def _say(self, res: int, why: str, bid: int | None = None) -> str:
@@ -224,6 +228,8 @@ class _Course:
         self.replies.append(Reply(res=len(data), bid=self._take(), more=more, nonempty=nonempty))
         if data:
             self.filled.append((buffer.bid, data))
+        if more and not self.buffers and not call.op.reads and "unix_inq" not in self.traits:
+            return self._no_buffer()  # it looks for more, as it cannot tell whether more is there
         return f"{_RW} kiocb_done(), {_NET} io_recv_finish(): the buffer goes with the completion"
 
     def _would_block(self) -> str:
@@ -233,7 +239,7 @@ class _Course:
     def _event(self, event: Then) -> str:
         """Something happens to a request that waits."""
         call = self.call
-        if event is Then.CANCEL:
+        if event in {Then.CANCEL, Then.TIMEOUT}:
             read = call.op in {Op.READ, Op.READV}
             held = read and not self.ring and "poll_arm_returns_legacy_buffer" not in self.traits
             held = held or (call.op is Op.READV and "waiting_readv_keeps_buffer" in self.traits)

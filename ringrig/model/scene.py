@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import socket
 import termios
 from collections.abc import Sequence
 from io import FileIO
@@ -13,8 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ringrig.model.checks import Traits
+from ringrig.model.sources import SECTOR, open_source
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import (
+    ON_STORAGE,
     Issue,
     Kind,
     Op,
@@ -34,10 +35,12 @@ from ringrig.uring.counters import settled
 from ringrig.uring.group import Group, legacy, remove_legacy
 from ringrig.uring.requests import Vector, cancel, selecting
 from ringrig.uring.ring import Cqe
+from ringrig.uring.structs import kernel_timespec
 
 BGID, SPARE_BGID = 7, 900
-_CANARY, _FILL = 64, 0xA5
-_REQUEST, _OTHER = 1, 2
+_FILL = 0xA5
+_REQUEST, _OTHER, _TIMEOUT = 1, 2, 3
+_HOUR = 3600
 _KERNEL_ADDR = 0xFFFF888000000000
 _OPCODES = {
     Op.READ: c.IORING_OP_READ,
@@ -76,23 +79,26 @@ class Scene:
         self._fed = 0
         self._kept: list[object] = []
         self._base, self._room, self._near = 0, 0, -1
+        self._canary = 0
         self._before = b""
         if stock is not None:
             self._furnish(stock)
 
     def _furnish(self, stock: Stock) -> None:
-        self._room = _CANARY + sum(buffer.size + _CANARY for buffer in stock.buffers)
+        sizes = [buffer.size for buffer in stock.buffers]
+        self._canary = 64 if any(size % SECTOR for size in sizes) else SECTOR
+        self._room = self._canary + sum(size + self._canary for size in sizes)
         self._base = self.arena.anon(self._room)
         ctypes.memset(self._base, _FILL, self._room)
-        at = self._base + _CANARY
+        at = self._base + self._canary
         for buffer in stock.buffers:
             self._at[buffer.bid], self._sizes[buffer.bid] = at, buffer.size
-            at += buffer.size + _CANARY
+            at += buffer.size + self._canary
         if stock.kind is Kind.RING:
-            entries = max(8, 1 << (len(stock.buffers) - 1).bit_length())
-            self.group = Group(self.ring, self.arena, bgid=BGID, entries=entries)
+            self.group = Group(self.ring, self.arena, bgid=BGID, entries=stock.entries)
             assert self.group.register() == 0
             self.subject.owns(BGID)
+            self.group.spend(stock.start)
         elif not stock.buffers:
             self._provide(self.arena.anon(64), 64, 0)
             assert remove_legacy(self.ring, bgid=BGID, count=1) == 1
@@ -100,6 +106,8 @@ class Scene:
             place = {Place.GOOD: self._at[buffer.bid], Place.NULL: 0, Place.KERNEL: _KERNEL_ADDR}
             addr = self.arena.unmapped(buffer.size) if buffer.place is Place.UNMAPPED else place[buffer.place]
             self._provide(addr, buffer.size, buffer.bid)
+        if self.group is not None:
+            self.group.memory.producer += stock.again
 
     def _provide(self, addr: int, size: int, bid: int) -> None:
         if self.group is not None:
@@ -115,27 +123,29 @@ class Scene:
         return Result(replies=replies, left=self.left(), filled=filled, sent=sent, head=head, stray=stray)
 
     def head(self) -> int | None:
-        """How far the ring's head is, where the kernel tells."""
-        return self.group.head() if self.group is not None and "pbuf_status" in self.traits else None
+        """Buffers of the stock that the ring's head is beyond, where the kernel tells."""
+        if self.group is None or self.stock is None or "pbuf_status" not in self.traits:
+            return None
+        return self.group.head() - self.stock.start & 0xFFFF
 
     def transfer(self, call: Transfer) -> tuple[tuple[Reply, ...], bytes]:
         """The request alone: its completions, and what the other end got."""
-        near, far = self._file(call)
+        near, far = open_source(call.file, self.arena)
         self._near = near
         self._supply(call, far)
-        self._queue(call, near)
-        replies = self._finish(call, far)
+        replies = self._finish(call, far, self._queue(call, near))
         sent = (far.read(1 << 16) or b"") if call.op is Op.SEND and not far.closed and far.readable() else b""
         return replies, sent
 
     def side_by_side(self, call: Transfer, *, count: int) -> list[Reply]:
         """`count` such transfers at once, each with a file of its own; if they wait, all do before data comes."""
-        files = [self._file(call) for _ in range(count)]
+        files = [open_source(call.file, self.arena) for _ in range(count)]
+        queued = 0
         for near, far in files:
             self._near, self._fed = near, 0
             self._supply(call, far)
-            self._queue(call, near)
-        assert self.ring.submit() == count
+            queued += self._queue(call, near)
+        self._submit(queued)
         if call.then:
             waiting = self._waiting_line(call)
             assert settled(lambda: self._fdinfo().count(waiting), count) == count
@@ -146,10 +156,9 @@ class Scene:
 
     def begin(self, call: Transfer) -> FileIO:
         """Issue a request that finds nothing, and see it wait; the other end of its file."""
-        near, far = self._file(call)
+        near, far = open_source(call.file, self.arena)
         self._near = near
-        self._queue(call, near)
-        assert self.ring.submit() == 1
+        self._submit(self._queue(call, near))
         assert self._until_it_waits(call) == ()
         return far
 
@@ -164,33 +173,14 @@ class Scene:
             selecting(self.ring, c.IORING_OP_READ, zero.fileno(), bgid=BGID, length=1)
             return self.ring.complete()[0].bid
 
-    def _file(self, call: Transfer) -> tuple[int, FileIO]:
-        """The request's descriptor, and its other end (of a file the file itself)."""
-        source = call.file
-        if source is Source.SOCKET:
-            ours, other = socket.socketpair(type=socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-            return self.arena.own(ours.detach()), FileIO(other.detach(), "r+")
-        if source is Source.ZERO:
-            near = os.open("/dev/zero", os.O_RDONLY | os.O_CLOEXEC)
-        elif source is Source.FILE:
-            near = os.memfd_create("ringrig")
-        else:
-            reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-            if source is Source.CLOSED:
-                os.close(reader)
-                return reader, FileIO(writer, "w")
-            if source is Source.WRITE_END:
-                return self.arena.own(writer), FileIO(reader, "r")
-            return self.arena.own(reader), FileIO(writer, "w")
-        return self.arena.own(near), FileIO(os.dup(near), "r")
-
     def _supply(self, call: Transfer, far: FileIO) -> None:
         """What is there before the request."""
         if call.op is Op.SEND:
             for bid, at in self._at.items():
                 ctypes.memmove(at, outgoing(bid, self._sizes[bid]), self._sizes[bid])
-        elif call.file is Source.FILE:
+        elif call.file in ON_STORAGE:
             os.pwrite(far.fileno(), incoming(0, call.ready), 0)
+            os.fdatasync(far.fileno())
         elif call.ready and call.file is not Source.ZERO:
             self._feed(far, call.ready)
         if call.eof:
@@ -205,7 +195,12 @@ class Scene:
         """Iovecs and msghdr as the program has them."""
         return Vector(length, count=count)
 
-    def _queue(self, call: Transfer, fd: int) -> None:
+    def _queue(self, call: Transfer, fd: int) -> int:
+        """The request and what it is linked with: so many SQEs."""
+        if call.behind_failure:
+            failing = self.ring.sqe()
+            failing.opcode, failing.fd, failing.user_data = c.IORING_OP_READ, -1, _OTHER
+            failing.flags = c.IOSQE_IO_LINK
         vector = None
         if call.op in {Op.READV, Op.RECVMSG, Op.RECVMSG_MULTISHOT}:
             vector = self.vector(call.length)
@@ -217,12 +212,36 @@ class Scene:
             sqe.ioprio = c.IORING_RECV_MULTISHOT * call.op.multishot
         sqe.flags |= c.IOSQE_ASYNC * (call.issue is Issue.IO_WQ)
         sqe.flags |= (c.IOSQE_CQE_SKIP_SUCCESS | c.IOSQE_IO_HARDLINK) * call.skip_success
+        limited = Then.TIMEOUT in call.then
+        if limited:
+            sqe.flags |= c.IOSQE_IO_LINK
+            timeout = self.ring.sqe()
+            timeout.opcode, timeout.fd, timeout.user_data = c.IORING_OP_LINK_TIMEOUT, -1, _TIMEOUT
+            timeout.addr, timeout.len = self._time(_HOUR), 1
+        return 1 + call.behind_failure + limited
 
-    def _finish(self, call: Transfer, far: FileIO) -> tuple[Reply, ...]:
+    def _submit(self, queued: int) -> None:
+        taken = self.ring.submit()  # a poller may have been faster
+        assert taken == queued or self.ring.params.flags & c.IORING_SETUP_SQPOLL
+
+    def _time(self, seconds: int) -> int:
+        """The address of a struct timespec."""
+        kept = kernel_timespec(seconds, 0)
+        self._kept.append(kept)
+        return ctypes.addressof(kept)
+
+    def _run_out(self) -> None:
+        """Let the linked timeout be over now: IORING_LINK_TIMEOUT_UPDATE to 0."""
+        sqe = self.ring.sqe()
+        sqe.opcode, sqe.fd, sqe.user_data = c.IORING_OP_TIMEOUT_REMOVE, -1, _OTHER
+        sqe.addr, sqe.addr2 = _TIMEOUT, self._time(0)
+        sqe.timeout_flags = c.IORING_LINK_TIMEOUT_UPDATE
+
+    def _finish(self, call: Transfer, far: FileIO, queued: int) -> tuple[Reply, ...]:
         """Completions, to the last; `call.then` happens when the request is seen to wait."""
         if call.skip_success:
             return self._unseen()
-        assert self.ring.submit() == 1
+        self._submit(queued)
         replies: tuple[Reply, ...] = ()
         for event in call.then:
             replies += self._until_it_waits(call)
@@ -232,6 +251,8 @@ class Scene:
                 self._feed(far, call.more)
             elif event is Then.EOF:
                 far.close()
+            elif event is Then.TIMEOUT:
+                self._run_out()
             else:
                 cancel(self.ring, _REQUEST, own=_OTHER)
         return replies + self._to_the_end()
@@ -262,6 +283,7 @@ class Scene:
         found: list[Reply] = []
 
         def armed() -> int:
+            self.ring.submit()  # with IORING_SETUP_DEFER_TASKRUN completions come in here only
             yes = waiting in self._fdinfo() and not self._unread()
             found.extend(self._replies(self.ring.cqes()))
             return yes or ended(found)
@@ -298,7 +320,7 @@ class Scene:
             if mine:
                 filled.append((bid, image[start : mine[-1] + 1]))
                 stray -= set(mine)
-        return tuple(filled), tuple(f"offset {at - _CANARY}" for at in sorted(stray))
+        return tuple(filled), tuple(f"offset {at - self._canary}" for at in sorted(stray))
 
     def _image(self) -> bytes:
         return ctypes.string_at(self._base, self._room) if self._room else b""

@@ -56,6 +56,8 @@ class Source(Enum):
     SOCKET = "a stream socket"
     ZERO = "/dev/zero"
     FILE = "a regular file"
+    DIRECT = "a file on disk, past the page cache (O_DIRECT)"
+    FIFO = "a pipe that blocks, and cannot be asked not to"
     WRITE_END = "the write end of a pipe"
     NOT_A_SOCKET = "a pipe where a socket is wanted"
     CLOSED = "a closed descriptor"
@@ -63,7 +65,11 @@ class Source(Enum):
     @property
     def pollable(self) -> bool:
         """The file has ->poll (file_can_poll())."""
-        return self not in {Source.ZERO, Source.FILE}
+        return self not in {Source.ZERO, *ON_STORAGE}
+
+
+ON_STORAGE = frozenset({Source.FILE, Source.DIRECT})
+"""Files that hold what is to be read before the request, and then end."""
 
 
 class Place(Enum):
@@ -81,6 +87,7 @@ class Then(Enum):
     DATA = "data comes"
     EOF = "the other end closes"
     CANCEL = "it is cancelled"
+    TIMEOUT = "its linked timeout runs out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,14 +99,21 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stock:
-    """A group and the buffers in it, first to go first."""
+    """A group and the buffers in it, first to go first.
+
+    Of a ring: `start` slots were used before; `again`: so many slots more are published than were filled, which
+    are those of the first buffers once more.
+    """
 
     kind: Kind
     buffers: tuple[Buffer, ...] = ()
+    start: int = 0
+    again: int = 0
 
     @property
-    def bids(self) -> tuple[int, ...]:
-        return tuple(buffer.bid for buffer in self.buffers)
+    def entries(self) -> int:
+        """Slots of the ring."""
+        return max(8, 1 << (len(self.buffers) - 1).bit_length())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +134,8 @@ class Transfer:
     """Bytes that come with Then.DATA."""
     msg_flags: int = 0
     skip_success: bool = False
+    behind_failure: bool = False
+    """A request that fails is linked before it."""
 
     @property
     def file(self) -> Source:

@@ -6,14 +6,14 @@ import ctypes
 import os
 from collections.abc import Iterable
 
-from ringrig.uring import bufring
+from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
 from ringrig.uring.bufring import BufRing, Entry
 from ringrig.uring.layout import MERGED
-from ringrig.uring.libc import munmap
 from ringrig.uring.memory import Arena, pages
 from ringrig.uring.probe import known_layout
 from ringrig.uring.ring import Cqe, Ring
+from ringrig.uring.structs import io_uring_sqe
 
 
 class Pipe:
@@ -75,7 +75,7 @@ class Group:
 
     def unmap(self) -> int:
         """Take down the mapping of a ring in kernel memory."""
-        return munmap(self.memory.addr, pages(MERGED.size(self.entries)))
+        return libc.munmap(self.memory.addr, pages(MERGED.size(self.entries)))
 
     def unregister(self) -> int:
         """0 or -errno."""
@@ -110,18 +110,38 @@ class Group:
 
     def queue_read(self, fd: int | None = None, *, length: int = 0, flags: int = 0) -> None:
         """Queue an IORING_OP_READ of `fd` (default /dev/zero) into a selected buffer; length 0: all of it."""
-        sqe = self.ring.sqe()
+        self._reading(self.ring.sqe(), self.zero() if fd is None else fd, length, flags)
+
+    def _reading(self, sqe: io_uring_sqe, fd: int, length: int, flags: int) -> io_uring_sqe:
         sqe.opcode = c.IORING_OP_READ
-        sqe.fd = self.zero() if fd is None else fd
+        sqe.fd = fd
         sqe.len = length
         sqe.off = 0xFFFFFFFFFFFFFFFF
         sqe.flags = c.IOSQE_BUFFER_SELECT | flags
         sqe.buf_group = self.bgid
+        return sqe
 
     def read(self, fd: int | None = None, *, length: int = 0, flags: int = 0) -> Cqe:
         """One such read, finished."""
         self.queue_read(fd, length=length, flags=flags)
         return self.ring.complete()[0]
+
+    def spend(self, count: int) -> None:
+        """Move the kernel's head `count` slots on, by reads of a byte each; the slots end up empty.
+
+        As many at a time as the SQ holds (a lap of 65536 wants a large one), of which the last alone is heard of.
+        """
+        scratch = self._arena.anon(libc.PAGE_SIZE) if count else 0
+        for slot in range(min(count, self.entries)):
+            self.memory.write(slot, scratch, 1, 0)
+        self.memory.producer += count
+        quiet = self._reading(io_uring_sqe(), self.zero(), 1, c.IOSQE_CQE_SKIP_SUCCESS)
+        for first in range(0, count, self.ring.params.sq_entries):
+            self.ring.fill(quiet, min(count - first, self.ring.params.sq_entries) - 1)
+            if self.read(length=1).res != 1:
+                raise OSError("a read of a byte from /dev/zero failed")
+        for slot in range(min(count, self.entries)):
+            self.memory.write(slot, 0, 0, 0)
 
     def drain(self, count: int, *, length: int = 1) -> list[Cqe]:
         """`count` reads of /dev/zero, as many at a time as the SQ holds (a whole number of times)."""

@@ -1,0 +1,102 @@
+"""Operations, stocks, lengths, data and ways to issue: every two of them together in a case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from ringrig.model.course import expect, meaningless
+from ringrig.model.pairwise import pairwise
+from ringrig.model.profiles import Profile
+from ringrig.model.scene import Afterwards, Scene
+from ringrig.model.subject import Subject
+from ringrig.model.transfer import Buffer, Issue, Kind, Op, Stock, Then, Transfer
+from ringrig.uring import consts as c
+
+pytestmark = pytest.mark.ends_within(3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """Who issues, on a ring with which set-up flags, which are which capability."""
+
+    issue: Issue = Issue.LOCKED
+    flags: int = 0
+    needs: str = ""
+
+
+_DEFER = c.IORING_SETUP_SINGLE_ISSUER | c.IORING_SETUP_DEFER_TASKRUN
+HOW = {
+    "locked": How(),
+    "io_wq": How(issue=Issue.IO_WQ),
+    "sqpoll": How(flags=c.IORING_SETUP_SQPOLL, needs="sqpoll"),
+    "sqpoll_io_wq": How(flags=c.IORING_SETUP_SQPOLL, needs="sqpoll", issue=Issue.IO_WQ),
+    "defer": How(flags=_DEFER, needs="defer_taskrun"),
+    "defer_io_wq": How(flags=_DEFER, needs="defer_taskrun", issue=Issue.IO_WQ),
+}
+FEW = tuple(Buffer(bid=bid) for bid in (0x8000, 0, 0xFFFF, 5))
+FULL = tuple(Buffer(bid=bid) for bid in (7, 0x7FFF, 1, 0xFFFF, 0, 0x8000, 300, 2))
+RINGS: dict[str, Stock | None] = {
+    "empty": Stock(kind=Kind.RING),
+    "emptied": Stock(kind=Kind.RING, start=11),
+    "one": Stock(kind=Kind.RING, buffers=FEW[:1]),
+    "full": Stock(kind=Kind.RING, buffers=FULL),
+    "full_on_the_second_lap": Stock(kind=Kind.RING, buffers=FULL, start=13),
+    "over_published": Stock(kind=Kind.RING, buffers=FULL, again=5),
+    "round_the_end": Stock(kind=Kind.RING, buffers=FEW, start=6),
+}
+LEGACY: dict[str, Stock | None] = {
+    "empty": Stock(kind=Kind.LEGACY),
+    "one": Stock(kind=Kind.LEGACY, buffers=FEW[:1]),
+    "many": Stock(kind=Kind.LEGACY, buffers=FULL),
+    "no_group": None,
+}
+LENGTHS = {"whole": 0, "shorter": 24, "equal": 64, "longer": 65, "31_bits": 0x7FFFFFFF}
+READY = {"some": 40, "to_the_brim": 64, "too_much": 100}
+_NEEDS = {
+    Op.SEND: "send_select",
+    Op.READ_MULTISHOT: "read_multishot",
+    Op.RECV_MULTISHOT: "recv_multishot",
+    Op.RECVMSG_MULTISHOT: "recv_multishot",
+}
+
+
+def _cases(kind: str, stocks: Mapping[str, Stock | None]) -> dict[str, object]:
+    """By id; a multishot has no length, so some of its rows are the same."""
+    found = {}
+    for name, stock, how, length, ready in pairwise([op.value for op in Op], stocks, HOW, LENGTHS, READY):
+        op = Op(name)
+        wanted = "whole" if op.multishot else length
+        call = Transfer(
+            op=op,
+            issue=HOW[how].issue,
+            length=LENGTHS[wanted],
+            ready=READY[ready],
+            then=(Then.CANCEL,) * op.multishot,
+        )
+        needs = [need for need in (_NEEDS.get(op), HOW[how].needs) if need]
+        case = f"{name}-{kind}_{stock}-{how}-{wanted}-{ready}"
+        found[case] = pytest.param(
+            call, stocks[stock], HOW[how].flags, id=case, marks=[pytest.mark.needs(*needs)] if needs else []
+        )
+    return found
+
+
+@pytest.mark.parametrize("call, stock, flags", {**_cases("ring", RINGS), **_cases("legacy", LEGACY)}.values())
+def test_every_two_together(
+    make_ring: Callable[..., Subject], profile: Profile, call: Transfer, stock: Stock | None, flags: int
+) -> None:
+    """Bytes are ready: the first buffer gets what fits and its completion says so; without one, an error at once.
+
+    Who issues changes when a ring's head moves, and nothing else. io_buffer_select(), io_buffers_select()
+    """
+    if why := meaningless(call, stock, profile.traits):
+        pytest.skip(why)
+    scene = Scene(make_ring(flags=flags), stock, profile.traits)
+
+    got = scene.run(call)
+
+    assert got == expect(call, stock, profile.traits)
+    assert scene.afterwards() == Afterwards()
