@@ -36,6 +36,11 @@ class Lines:
 
         return "\n".join(_PLACE.sub(told, line) for line in lines)
 
+    def where(self, function: str) -> str:
+        """file:line at which a function begins; empty if there is none of that name, or more than one."""
+        starts = self._symbols[0].get(function, []) if self._vmlinux is not None else []
+        return self._look_up(set(starts)).get(starts[0], "") if len(starts) == 1 else ""
+
     @cached_property
     def _symbols(self) -> tuple[dict[str, list[int]], dict[int, int]]:
         """Addresses by name, and by address where the next symbol begins, which is how the kernel counts sizes."""
