@@ -1,129 +1,204 @@
-"""Loops of system calls that must leave nothing behind; ten thousand rounds take a second or less (syscalls.py)."""
+"""Loops that must leave nothing behind: each round takes at least one object of the kernel's, and gives it back.
+
+Two thousand rounds take milliseconds: system calls go by tables (syscalls.py), requests by floods (floods.py).
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from ringrig.uring import consts as c
 from ringrig.uring import libc
 from ringrig.uring.bufring import explain, mmap_offset
-from ringrig.uring.counters import pinned_pages, settled
-from ringrig.uring.layout import RFC
+from ringrig.uring.floods import LoopFailed, flood_ring, pour, request
+from ringrig.uring.layout import MERGED, RFC
 from ringrig.uring.memory import Arena
 from ringrig.uring.ring import Ring
-from ringrig.uring.structs import io_uring_buf_reg, io_uring_params, io_uring_sqe
+from ringrig.uring.structs import io_uring_buf_reg, io_uring_params
 from ringrig.uring.syscalls import NR_CLOSE, NR_MMAP, NR_MUNMAP, run, table
 
-_BATCH = 250
-"""io_urings that end at once: each ends in its own time (io_ring_exit_work()), and holds some pages until then."""
+_ENTRIES = 512
+"""Of a ring of two pages: later kernels map a single one into no vmalloc space."""
+_GROUPS = 256
+"""Groups of an io_uring that ends, 64 ids apart: each takes a node of the XArray."""
 
 
-class LoopFailed(AssertionError):
-    """A call of the loop failed, so nothing can be said about leaks."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """`run(rounds)`, and the capabilities (probe.py) it wants."""
+
+    run: Callable[[int], None]
+    needs: tuple[str, ...] = ()
 
 
-def _run(rounds: int, *calls: tuple[int, ...]) -> None:
-    rows = table(*calls)
-    run(rows, rounds)
-    for at, row in enumerate(rows):
-        if row.failures:
-            raise LoopFailed(
-                f"{row.failures} of {rounds} calls {at} failed, the last with {explain(row.result)}"
-            )
+LOOPS: dict[str, Loop] = {}
 
 
-def _registration(arena: Arena, *, flags: int) -> io_uring_buf_reg:
-    """Of group 7, 128 entries (one page) in memory of the application's or the kernel's."""
-    addr = 0 if flags & c.IOU_PBUF_RING_MMAP else arena.anon(RFC.size(128))
-    return io_uring_buf_reg(ring_addr=addr, ring_entries=128, bgid=7, flags=flags)
+def loop(*needs: str) -> Callable[[Callable[[int], None]], Callable[[int], None]]:
+    """Enter a function in LOOPS under its name."""
+
+    def enter(run: Callable[[int], None]) -> Callable[[int], None]:
+        LOOPS[run.__name__] = Loop(run=run, needs=needs)
+        return run
+
+    return enter
 
 
-def register(rounds: int, *, flags: int = 0) -> None:
-    """Register a ring and unregister it."""
-    arena, ring = Arena(), Ring()
-    reg, bare = _registration(arena, flags=flags), io_uring_buf_reg(bgid=7)
-    call, at, gone = libc.NR_IO_URING_REGISTER, ctypes.addressof(reg), ctypes.addressof(bare)
-    _run(
-        rounds,
-        (call, ring.fd, c.IORING_REGISTER_PBUF_RING, at, 1),
-        (call, ring.fd, c.IORING_UNREGISTER_PBUF_RING, gone, 1),
-    )
+@contextmanager
+def on_a_ring() -> Iterator[tuple[Ring, Arena]]:
+    """A ring that can be flooded, and memory."""
+    arena, ring = Arena(), flood_ring()
+    yield ring, arena
     ring.close()
     arena.close()
 
 
+def _calls(rounds: int, *calls: tuple[int, ...], refused: Sequence[int] = ()) -> None:
+    """Make the calls over and over; those at the places `refused` must fail each time, the others never."""
+    rows = table(*calls)
+    run(rows, rounds)
+    for at, row in enumerate(rows):
+        if row.failures != (rounds if at in refused else 0):
+            raise LoopFailed(
+                f"{row.failures} of {rounds} calls {at} failed; the last says {explain(row.result)}"
+            )
+
+
+class _Registration:
+    """Of group 7: the calls that make and end it, as rows of a table, which must not outlive it."""
+
+    def __init__(self, ring: Ring, addr: int, *, flags: int = 0) -> None:
+        self._made = io_uring_buf_reg(ring_addr=addr, ring_entries=_ENTRIES, bgid=7, flags=flags)
+        self._ended = io_uring_buf_reg(bgid=7)
+        call = libc.NR_IO_URING_REGISTER
+        self.make = (call, ring.fd, c.IORING_REGISTER_PBUF_RING, ctypes.addressof(self._made), 1)
+        self.end = (call, ring.fd, c.IORING_UNREGISTER_PBUF_RING, ctypes.addressof(self._ended), 1)
+
+
+@loop()
+def register(rounds: int) -> None:
+    """Register a ring and unregister it."""
+    with on_a_ring() as (ring, arena):
+        group = _Registration(ring, arena.anon(RFC.size(_ENTRIES)))
+        _calls(rounds, group.make, group.end)
+
+
+@loop("mmap")
 def register_kernel_memory(rounds: int) -> None:
     """The same with memory of the kernel's."""
-    register(rounds, flags=c.IOU_PBUF_RING_MMAP)
+    with on_a_ring() as (ring, _):
+        group = _Registration(ring, 0, flags=c.IOU_PBUF_RING_MMAP)
+        _calls(rounds, group.make, group.end)
 
 
+@loop()
+def register_half_mapped_memory(rounds: int) -> None:
+    """Registering fails once a page is pinned."""
+    with on_a_ring() as (ring, arena):
+        memory = arena.anon(RFC.size(_ENTRIES))
+        libc.munmap(memory + libc.PAGE_SIZE, libc.PAGE_SIZE)
+        group = _Registration(ring, memory)
+        _calls(rounds, group.make, refused=[0])
+
+
+@loop("mmap")
+def register_over_an_emptied_group(rounds: int) -> None:
+    """Provide a buffer and remove it, register a ring in the group's place, unregister that."""
+    with on_a_ring() as (ring, _):
+        group = _Registration(ring, 0, flags=c.IOU_PBUF_RING_MMAP)
+        steps = (
+            request(c.IORING_OP_PROVIDE_BUFFERS, 1, len=64, buf_group=7, flags=c.IOSQE_CQE_SKIP_SUCCESS),
+            request(c.IORING_OP_REMOVE_BUFFERS, 1, buf_group=7, flags=c.IOSQE_CQE_SKIP_SUCCESS),
+        )
+        slots = ring.params.sq_entries
+        ctypes.memmove(ring.sqes, b"".join(bytes(step.sqe) for step in steps) * (slots // 2), 64 * slots)
+        ring.sq_tail.value = 2 * rounds  # all are published; the kernel goes round the slots
+        _calls(rounds, (libc.NR_IO_URING_ENTER, ring.fd, 2, 0, 0), group.make, group.end)
+        if ring.sq_head.value != 2 * rounds or ring.cqes():
+            raise LoopFailed(f"of {2 * rounds} requests, {ring.sq_head.value} were taken, or one failed")
+
+
+@loop("mmap")
 def map_kernel_memory(rounds: int) -> None:
     """Register a ring in kernel memory, map it, unmap it, unregister it.
 
     The mapping gets one address in all rounds: the page that unmapping leaves free is the first to be found.
     """
-    arena, ring = Arena(), Ring()
-    reg, bare = _registration(arena, flags=c.IOU_PBUF_RING_MMAP), io_uring_buf_reg(bgid=7)
-    page, call = libc.PAGE_SIZE, libc.NR_IO_URING_REGISTER
-    come = (call, ring.fd, c.IORING_REGISTER_PBUF_RING, ctypes.addressof(reg), 1)
-    mapping = (NR_MMAP, 0, page, libc.PROT_READ, libc.MAP_SHARED, ring.fd, mmap_offset(7))
-    go = (call, ring.fd, c.IORING_UNREGISTER_PBUF_RING, ctypes.addressof(bare), 1)
-    first = table(come, mapping, go)
-    run(first)
-    addr = first[1].result
-    libc.munmap(addr, page)
-    _run(rounds, come, mapping, (NR_MUNMAP, addr, page), go)
-    ring.close()
-    arena.close()
+    with on_a_ring() as (ring, _):
+        group = _Registration(ring, 0, flags=c.IOU_PBUF_RING_MMAP)
+        size = MERGED.size(_ENTRIES)
+        mapping = (NR_MMAP, 0, size, libc.PROT_READ, libc.MAP_SHARED, ring.fd, mmap_offset(7))
+        first = table(group.make, mapping, group.end)
+        run(first)
+        addr = first[1].result
+        libc.munmap(addr, size)
+        _calls(rounds, group.make, mapping, (NR_MUNMAP, addr, size), group.end)
 
 
-def provide(rounds: int) -> None:
-    """Provide four buffers and remove them: two requests that are in their slots for good, and seen only if they fail."""
-    arena, ring = Arena(), Ring(2)
-    for slot, opcode in enumerate((c.IORING_OP_PROVIDE_BUFFERS, c.IORING_OP_REMOVE_BUFFERS)):
-        sqe = io_uring_sqe.from_address(ring.sqes + slot * ring.sqe_stride)
-        sqe.opcode, sqe.fd, sqe.buf_group, sqe.flags = opcode, 4, 7, c.IOSQE_CQE_SKIP_SUCCESS
-    provided = io_uring_sqe.from_address(ring.sqes)
-    provided.addr, provided.len = arena.anon(4 * 64), 64
-    ring.sq_tail.value = 2 * rounds  # all rounds are published; the kernel goes round the two slots
-    _run(rounds, (libc.NR_IO_URING_ENTER, ring.fd, 2, 0, 0))
-    if failed := ring.cqes():
-        raise LoopFailed(f"requests failed, the first with {explain(failed[0].res)}")
-    if ring.sq_head.value != 2 * rounds:
-        raise LoopFailed(f"{ring.sq_head.value} of {2 * rounds} requests were taken")
-    ring.close()
-    arena.close()
+@loop("mmap")
+def map_too_little(rounds: int) -> None:
+    """Register a ring of two pages in kernel memory, map one, which is refused, unregister it."""
+    with on_a_ring() as (ring, _):
+        group = _Registration(ring, 0, flags=c.IOU_PBUF_RING_MMAP)
+        page = (NR_MMAP, 0, libc.PAGE_SIZE, libc.PROT_READ, libc.MAP_SHARED, ring.fd, mmap_offset(7))
+        _calls(rounds, group.make, page, group.end, refused=[1])
 
 
-def end(rounds: int) -> None:
-    """Set up an io_uring, register a ring in it, close it."""
+def _ends(rounds: int, *, flags: int = 0) -> None:
+    """Set up an io_uring, register many rings of one page in it, close it; so `rounds` rings come and go."""
     arena = Arena()
-    params, reg = io_uring_params(), _registration(arena, flags=0)
-    next_fd = os.open(
-        "/dev/null", os.O_RDONLY | os.O_CLOEXEC
-    )  # the lowest that is free, which setup gets too
+    params = io_uring_params()
+    entries = 128
+    addr = 0 if flags & c.IOU_PBUF_RING_MMAP else arena.anon(RFC.size(entries))
+    regs = [
+        io_uring_buf_reg(ring_addr=addr, ring_entries=entries, bgid=64 * at, flags=flags)
+        for at in range(_GROUPS)
+    ]
+    next_fd = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)  # the lowest free one, which setup gets too
     os.close(next_fd)
-    at = ctypes.addressof(reg)
-    before = pinned_pages()
-    for done in range(0, rounds, _BATCH):
-        _run(
-            min(_BATCH, rounds - done),
-            (libc.NR_IO_URING_SETUP, 4, ctypes.addressof(params)),
-            (libc.NR_IO_URING_REGISTER, next_fd, c.IORING_REGISTER_PBUF_RING, at, 1),
-            (NR_CLOSE, next_fd),
-        )
-        settled(lambda: int(pinned_pages() > before), 0, seconds=2)
+    call = (libc.NR_IO_URING_REGISTER, next_fd, c.IORING_REGISTER_PBUF_RING)
+    _calls(
+        rounds // _GROUPS,
+        (libc.NR_IO_URING_SETUP, 4, ctypes.addressof(params)),
+        *((*call, ctypes.addressof(reg), 1) for reg in regs),
+        (NR_CLOSE, next_fd),
+    )
     arena.close()
 
 
-LOOPS: dict[str, Callable[[int], None]] = {
-    "register": register,
-    "register_kernel_memory": register_kernel_memory,
-    "map_kernel_memory": map_kernel_memory,
-    "provide": provide,
-    "end": end,
-}
-OF_KERNEL_MEMORY = frozenset({"register_kernel_memory", "map_kernel_memory"})
-"""Loops that want IOU_PBUF_RING_MMAP."""
+@loop()
+def end(rounds: int) -> None:
+    """io_urings end with rings in memory of the application's."""
+    _ends(rounds)
+
+
+@loop("mmap")
+def end_with_kernel_memory(rounds: int) -> None:
+    """io_urings end with rings in memory of the kernel's."""
+    _ends(rounds, flags=c.IOU_PBUF_RING_MMAP)
+
+
+@loop()
+def end_with_groups(rounds: int) -> None:
+    """An io_uring ends with groups of a provided buffer each."""
+    with on_a_ring() as (ring, _):
+        for first in range(0, rounds, 1024):
+            steps = [
+                request(c.IORING_OP_PROVIDE_BUFFERS, 1, len=64, buf_group=bgid)
+                for bgid in range(first, first + 1024)
+            ]
+            pour(ring, steps, 1)
+
+
+@loop()
+def end_with_buffers(rounds: int) -> None:
+    """An io_uring ends with one group of many provided buffers."""
+    with on_a_ring() as (ring, _):
+        sqe = request(c.IORING_OP_PROVIDE_BUFFERS, rounds, len=64, buf_group=7).sqe
+        ctypes.memmove(ctypes.addressof(ring.sqe()), bytes(sqe), 64)
+        if (res := ring.complete()[0].res) != 0:
+            raise LoopFailed(f"PROVIDE_BUFFERS says {explain(res)}")

@@ -1,4 +1,4 @@
-"""Ten thousand rounds of taking and giving back leave nothing behind, by every count the kernel keeps."""
+"""Two thousand rounds of taking and giving back leave nothing behind, by every count the kernel keeps."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ import pytest
 
 from ringrig.model.subject import Subject
 from ringrig.uring import bufring
+from ringrig.uring import consts as c
 from ringrig.uring.counters import Disturbed, vmapped_rings
-from ringrig.uring.leaks import AREAS, PINS, SLAB, ControlGroup, Oracle, growth
-from ringrig.uring.loops import LOOPS, OF_KERNEL_MEMORY
+from ringrig.uring.leaks import AREAS, PAGES, PINS, SLAB, ControlGroup, Oracle, growth
+from ringrig.uring.request_loops import LOOPS
 
-ROUNDS = 10_000
-_MMAP = [pytest.mark.needs("mmap")]
-each_loop = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=_MMAP if name in OF_KERNEL_MEMORY else []) for name in LOOPS]
-)
+ROUNDS = 2048
+
+
+def loops(*names: str) -> pytest.MarkDecorator:
+    """Parametrize by loops, all by default."""
+    params = [pytest.param(name, marks=pytest.mark.needs(*LOOPS[name].needs)) for name in names or LOOPS]
+    return pytest.mark.parametrize("name", params)
 
 
 def _stays_flat(oracles: Sequence[Oracle], name: str, *, shared: bool) -> None:
     def grown() -> dict[str, int]:
-        return growth(oracles, lambda: LOOPS[name](ROUNDS), rounds=ROUNDS)
+        return growth(oracles, lambda: LOOPS[name].run(ROUNDS), rounds=ROUNDS)
 
     found = grown()
     if shared and found and not found.keys() & grown().keys():
@@ -32,44 +35,54 @@ def _stays_flat(oracles: Sequence[Oracle], name: str, *, shared: bool) -> None:
 
 
 @pytest.mark.needs("pin_counters", "vmallocinfo", "slabinfo")
-@each_loop
+@loops()
 def test_counts_stay_flat(name: str, shared_kernel: bool) -> None:
-    """Pages pinned (/proc/vmstat), the kernel's own mappings of rings (/proc/vmallocinfo), objects of every cache
-    (/proc/slabinfo): what a round takes it gives back.
+    """Pages pinned (/proc/vmstat), objects of every cache (/proc/slabinfo) and, of rings in memory of the application's,
+    mappings of the kernel's own (/proc/vmallocinfo): what a round takes it gives back.
     """
-    _stays_flat([PINS, AREAS, SLAB], name, shared=shared_kernel)
+    of_user_memory = name in {"register", "end"}
+    _stays_flat([PINS, SLAB, *[AREAS] * of_user_memory], name, shared=shared_kernel)
 
 
-@pytest.mark.needs("pin_counters", "memcg")
-@each_loop
+@pytest.mark.needs("own_kernel")
+@loops("register_kernel_memory", "map_kernel_memory", "map_too_little", "end_with_kernel_memory")
+def test_pages_come_back(name: str) -> None:
+    """A ring in kernel memory is made of pages, which no cache has. __io_remove_buffers()"""
+    _stays_flat([PAGES], name, shared=False)
+
+
+@pytest.mark.needs("memcg")
+@loops()
 def test_the_charge_stays_flat(name: str) -> None:
     """The kernel's memory that a control group of the case's own is charged with. GFP_KERNEL_ACCOUNT"""
     with ControlGroup() as group:
         _stays_flat([group.oracle], name, shared=False)
 
 
-ORACLES = {
-    "pinned_pages": pytest.param(PINS, marks=pytest.mark.needs("pin_counters")),
-    "vmalloc_areas": pytest.param(AREAS, marks=pytest.mark.needs("vmallocinfo")),
-    "slab_objects": pytest.param(SLAB, marks=pytest.mark.needs("slabinfo")),
-    "charge": pytest.param(None, marks=pytest.mark.needs("memcg")),
+KEPT = {
+    "pinned_pages": pytest.param(PINS, 0, marks=pytest.mark.needs("pin_counters")),
+    "vmalloc_areas": pytest.param(AREAS, 0, marks=pytest.mark.needs("vmallocinfo")),
+    "slab_objects": pytest.param(SLAB, 0, marks=pytest.mark.needs("slabinfo")),
+    "pages": pytest.param(PAGES, c.IOU_PBUF_RING_MMAP, marks=pytest.mark.needs("own_kernel", "mmap")),
+    "charge": pytest.param(None, 0, marks=pytest.mark.needs("memcg")),
 }
 
 
-@pytest.mark.parametrize("oracle", ORACLES.values(), ids=ORACLES)
-def test_what_is_kept_is_seen(ring: Subject, oracle: Oracle | None) -> None:
+@pytest.mark.parametrize("oracle, flags", KEPT.values(), ids=KEPT)
+def test_what_is_kept_is_seen(ring: Subject, oracle: Oracle | None, flags: int) -> None:
     """A thousand rings that are not given back: a count that stays flat here would say nothing anywhere."""
-    memory = ring.arena.anon(ring.layout.size(512))
+    entries = 512 if oracle is AREAS else 128
+    memory = 0 if flags else ring.arena.anon(ring.layout.size(entries))
 
     def keep() -> None:
-        for bgid in range(100, 1100):
-            assert bufring.register(ring.ring, addr=memory, entries=512, bgid=bgid) == 0
+        for bgid in range(100, 1124):
+            assert bufring.register(ring.ring, addr=memory, entries=entries, bgid=bgid, flags=flags) == 0
             ring.owns(bgid)
 
     with ControlGroup() if oracle is None else nullcontext() as group:
         watched = group.oracle if group is not None else oracle
         assert watched is not None
-        grown = growth([watched], keep, rounds=1000, seconds=0)
+        grown = growth([watched], keep, rounds=1024, patience=0)
         if watched is AREAS and not vmapped_rings():
             pytest.skip(
                 "needs vmapped rings: this kernel reaches a ring's pages without a mapping of its own"

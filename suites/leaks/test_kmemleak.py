@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 
 from ringrig.uring.leaks import Kmemleak
-from ringrig.uring.loops import LOOPS, OF_KERNEL_MEMORY
 from ringrig.uring.probe import probe
+from ringrig.uring.request_loops import LOOPS
 
 
 @pytest.mark.needs("kmemleak", "pin_counters")
 def test_nothing_is_lost() -> None:
-    """After a hundred rounds of each loop, kmemleak finds no memory of io_uring's lost: by them, or by a case before.
+    """After some hundred rounds of each loop, kmemleak finds no memory of io_uring's lost: by them, or by a case before.
 
     An object names the task that wanted it: a case's is its number.
     """
-    for name, loop in LOOPS.items():
-        if name not in OF_KERNEL_MEMORY or probe()["capabilities"]["mmap"]:
-            loop(100)
+    for loop in LOOPS.values():
+        if all(probe()["capabilities"][name] for name in loop.needs):
+            loop.run(256)
 
     with Kmemleak() as search:
         lost = [one for one in search.scan() if any("io_" in function for function in one.stack)]

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from ringrig.uring import consts as c
 from ringrig.uring import leaks, loops
 from ringrig.uring.faults import Fault, Hit, Injector, Kind, stack_of
+from ringrig.uring.floods import flood_ring, pour, request
 from ringrig.uring.leaks import Oracle, growth, lost_objects
 from ringrig.uring.memory import Unavailable
+from ringrig.uring.request_loops import LOOPS
 from ringrig.uring.syscalls import NR_CLOSE, run, table
 
 LOGS = Path(__file__).parents[1] / "data/splats"
@@ -133,7 +136,7 @@ def test_a_leak_of_one_a_round_is_seen(monkeypatch):
         kept.extend(range(100))
         noise.extend(range(49))
 
-    assert growth(oracles, loop, rounds=100, seconds=0) == {"kept": 100}
+    assert growth(oracles, loop, rounds=100, patience=0) == {"kept": 100}
 
 
 def test_what_comes_back_late_is_no_leak():
@@ -141,21 +144,48 @@ def test_what_comes_back_late_is_no_leak():
     ready = time.monotonic() + 0.05
     oracle = Oracle(counts=lambda: {"late": 100 * (0 < time.monotonic() - ready + 0.05 < 0.05)})
 
-    assert growth([oracle], lambda: None, rounds=10, seconds=2) == {}
+    assert growth([oracle], lambda: None, rounds=10, patience=2) == {}
 
 
 def test_a_loop_whose_calls_fail_says_so(monkeypatch):
     """Rather than that nothing leaks."""
     monkeypatch.setattr(loops.c, "IORING_UNREGISTER_PBUF_RING", 0x7FFF)
 
-    with pytest.raises(loops.LoopFailed, match="failed, the last with -EEXIST"):
-        loops.register(3)
+    with pytest.raises(loops.LoopFailed, match="failed; the last says -EEXIST"):
+        LOOPS["register"].run(3)
 
 
-@pytest.mark.parametrize("name", loops.LOOPS)
+def test_a_flood_says_which_request_went_wrong():
+    """Its place in the round, what it says and what it should."""
+    right = request(c.IORING_OP_NOP)
+    wrong = request(c.IORING_OP_REMOVE_BUFFERS, 1, buf_group=7, want=(0, 1))
+
+    with flood_ring() as ring, pytest.raises(loops.LoopFailed, match=r"request 1 .* -ENOENT .*, not 0 or 1$"):
+        pour(ring, [right, wrong], 1)
+
+
+@pytest.mark.parametrize("name", LOOPS)
 def test_a_loop_takes_and_gives_back(name):
-    """Ten rounds on the running kernel."""
-    loops.LOOPS[name](10)
+    """Some rounds on the running kernel."""
+    LOOPS[name].run(10)
+
+
+def test_a_count_that_is_too_high_is_made_exact():
+    """Only that of what seems to grow."""
+    counts = {"grows": 0, "seems to": 0, "does not": 0}
+    asked = []
+
+    def settle(name):
+        asked.append(name)
+        counts["seems to"] = 0
+
+    def loop():
+        counts.update({"grows": 10, "seems to": 10, "does not": 4})
+
+    oracle = Oracle(counts=lambda: dict(counts), settle=settle)
+
+    assert growth([oracle], loop, rounds=10, patience=0) == {"grows": 10}
+    assert sorted(set(asked)) == ["grows", "seems to"]
 
 
 def test_lost_objects_are_read():
