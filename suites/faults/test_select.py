@@ -111,7 +111,7 @@ def test_a_buffer_is_reported_or_stays(
         _check(
             result,
             good,
-            stock.bids,
+            tuple(buffer.bid for buffer in stock.buffers),
             _allowed(ring, sends=call.op is Op.SEND, polls=call.op is Op.READ_MULTISHOT),
         )
         assert scene.afterwards() == Afterwards()
