@@ -24,6 +24,8 @@ from ringrig.uring.memory import Arena, Unavailable
 _SLABINFO = Path("/proc/slabinfo")
 _CACHES = Path("/sys/kernel/slab")
 _MEMINFO = Path("/proc/meminfo")
+_ZONEINFO = Path("/proc/zoneinfo")
+_AT_HAND = re.compile(r"^ +count: +(\d+)$", re.MULTILINE)
 _APART = ("kmemleak", "vmap_area")
 """Caches that are not counted: kmemleak's own books, and what mm/vmalloc.c keeps of areas that are gone until it
 purges thousands at once.
@@ -108,13 +110,14 @@ def shrink(cache: str) -> None:
 
 
 def pages_nobody_has() -> int:
-    """Pages that are not free, and that no line of /proc/meminfo accounts for."""
+    """Pages that are not free, nor at hand for a CPU (/proc/zoneinfo), and that no line of /proc/meminfo owns up to."""
     kib = {}
     for line in _MEMINFO.read_text().splitlines():
         name, _, value = line.partition(":")
         kib[name] = int(value.split()[0])
     owned = ("MemFree", "Buffers", "Cached", "SwapCached", "AnonPages", "Slab", "KernelStack", "PageTables")
-    return (kib["MemTotal"] - sum(kib[name] for name in owned)) * 1024 // libc.PAGE_SIZE
+    left = (kib["MemTotal"] - sum(kib[name] for name in owned)) * 1024 // libc.PAGE_SIZE
+    return left - sum(map(int, _AT_HAND.findall(_ZONEINFO.read_text())))
 
 
 PINS = Oracle(counts=lambda: {"pinned pages": pinned_pages()})
