@@ -1,0 +1,73 @@
+"""Multishot requests that are woken more than once before they look (IORING_SETUP_DEFER_TASKRUN: when the case says)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from ringrig.model.shelf import Shelf
+from ringrig.model.subject import Subject
+from ringrig.model.transfer import Reply, incoming
+from ringrig.uring import consts as c
+from ringrig.uring.wire import Wire
+
+pytestmark = [pytest.mark.needs("defer_taskrun"), pytest.mark.ends_within(3)]
+
+SIZES = dict.fromkeys((5, 300, 2, 8), 64)
+
+
+LATE = c.IORING_SETUP_SINGLE_ISSUER | c.IORING_SETUP_DEFER_TASKRUN
+"""Requests see nothing before io_uring_enter() of the task that made the ring."""
+
+
+@pytest.fixture(params=["unix", "tcp"])
+def wire(request: pytest.FixtureRequest, make_wire: Callable[..., Wire]) -> Wire:
+    return make_wire(tcp=request.param == "tcp")
+
+
+@pytest.mark.needs("recv_multishot")
+def test_the_end_comes_with_the_last_data(make_ring: Callable[..., Subject], wire: Wire) -> None:
+    """A multishot receive waits; data comes, and the end of the stream, before it looks: both are reported.
+
+    Live: two wakeups are one look, and nobody wakes it again. io_poll_check_events(); liburing #1549, 6.12.86.
+    """
+    late = make_ring(flags=LATE)
+    shelf = Shelf(late, SIZES)
+    shelf.queue(c.IORING_OP_RECV, wire.near, ioprio=c.IORING_RECV_MULTISHOT)
+    assert late.ring.submit() == 1
+    wire.feed(incoming(0, 24))
+    wire.end()
+
+    found = [Reply.of(cqe.res, cqe.flags) for cqe in late.ring.complete(2)]
+
+    # TCP counts the end as a byte.
+    assert found == [Reply(res=24, bid=5, more=True, nonempty=wire.tcp), Reply(res=0, nonempty=wire.tcp)]
+    assert shelf.left() == [(bid, 64) for bid in (300, 2, 8)]
+
+
+@pytest.mark.needs("recv_multishot")
+def test_data_that_another_took_is_no_end(make_ring: Callable[..., Subject], wire: Wire) -> None:
+    """A multishot receive waits; data comes twice, and another takes it before it looks, four times over. It goes on
+    waiting, once: what comes then is reported once, and so is its cancellation.
+
+    Live: it is issued anew beside its armed poll. io_poll_check_events(); liburing #778, 6.1.8.
+    """
+    late = make_ring(flags=LATE)
+    shelf = Shelf(late, SIZES)
+    shelf.queue(c.IORING_OP_RECV, wire.near, ioprio=c.IORING_RECV_MULTISHOT)
+    assert late.ring.submit() == 1
+    for _ in range(4):
+        wire.feed(b"some")
+        wire.feed(b"more")
+        assert os.read(wire.near, 64) == b"somemore"
+        late.ring.submit()
+        assert late.ring.cqes() == []
+    wire.feed(incoming(0, 24))
+
+    found = [Reply.of(cqe.res, cqe.flags) for cqe in late.ring.complete()]
+
+    assert found == [Reply(res=24, bid=5, more=True)]
+    assert shelf.cancelled()[-1].bid is None
+    assert shelf.left() == [(bid, 64) for bid in (300, 2, 8)]
