@@ -86,6 +86,12 @@ TRAITS: dict[str, Trait] = {
             until=("6.10 by 09ab7eff3820",),
         ),
         Trait(
+            name="stale_head",
+            says="a ring registered again under an id below 64 begins where the old ring's head was (a bug)",
+            where=f"{_KBUF} io_register_pbuf_ring(), io_unregister_pbuf_ring()",
+            until=("6.10 by 09ab7eff3820",),
+        ),
+        Trait(
             name="failed_upgrade_drops_group",
             says="registering over an emptied legacy group destroys it before the memory is looked at",
             where=f"{_KBUF} io_register_pbuf_ring()",
@@ -261,6 +267,18 @@ TRAITS: dict[str, Trait] = {
             name="multishot_in_io_wq",
             says="io-wq runs multishot receives itself, and its last, empty attempt takes a buffer of a ring",
             where="io_uring/io_uring.c io_wq_submit_work()",
+        ),
+        Trait(
+            name="multishot_length",
+            says="a multishot RECV takes a length, of which each completion has no more (before: -EINVAL)",
+            where="io_uring/net.c io_recvmsg_prep(), io_mshot_prep_retry()",
+            since=("6.17",),
+        ),
+        Trait(
+            name="send_bundle_alone",
+            says="IORING_RECVSEND_BUNDLE makes a SEND go on that selects nothing: again, of length 0 (before: -EINVAL)",
+            where="io_uring/net.c io_sendmsg_prep(), io_send_finish()",
+            since=("6.18 or before",),
         ),
         Trait(
             name="unix_inq",

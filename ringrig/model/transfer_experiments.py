@@ -130,6 +130,28 @@ def _compat_length_unsigned(_: Subject) -> bool:
     return _among(Reply.of(cqe.res, cqe.flags), yes=Reply(res=64, bid=_BID), no=[Reply(res=-errno.EINVAL)])
 
 
+def _multishot_length(s: Subject) -> bool:
+    """Asked of a closed descriptor: what io_recvmsg_prep() refuses is refused before."""
+    if not probe()["capabilities"]["recv_multishot"]:
+        return False
+    sqe = selecting(s.ring, c.IORING_OP_RECV, -1, bgid=7, length=1)
+    sqe.ioprio = c.IORING_RECV_MULTISHOT
+    return _refused_late(s)
+
+
+def _send_bundle_alone(s: Subject) -> bool:
+    if not probe()["capabilities"]["bundle"]:
+        return False
+    sqe = s.ring.sqe()
+    sqe.opcode, sqe.fd, sqe.ioprio = c.IORING_OP_SEND, -1, c.IORING_RECVSEND_BUNDLE
+    return _refused_late(s)
+
+
+def _refused_late(s: Subject) -> bool:
+    reply = Reply.of(*s.ring.complete()[0][1:])
+    return _among(reply, yes=Reply(res=-errno.EBADF), no=[Reply(res=-errno.EINVAL)])
+
+
 TRANSFER_EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
     "send_select": lambda _: probe()["capabilities"]["send_select"],
     "read_multishot": lambda _: probe()["capabilities"]["read_multishot"],
@@ -146,5 +168,7 @@ TRANSFER_EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
     "async_readv_selects_early": _async_readv_selects_early,
     "multishot_in_io_wq": _multishot_in_io_wq,
     "unix_inq": _unix_inq,
+    "multishot_length": _multishot_length,
+    "send_bundle_alone": _send_bundle_alone,
     "compat_length_unsigned": _compat_length_unsigned,
 }

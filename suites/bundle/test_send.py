@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import socket
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from typing import ClassVar
 
 import pytest
 
+from ringrig.model.profiles import Profile
 from ringrig.model.shelf import BGID, Rest, Shelf, to_the_end
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Kind, Reply, incoming
@@ -291,6 +293,25 @@ def test_refused(ring: Subject, make_wire: Callable[..., Wire], opcode: int, iop
 
     assert to_the_end(ring.ring) == [Reply(res=-errno.EINVAL)]
     assert shelf.left() == [(3, 64)]
+
+
+def test_without_select(ring: Subject, make_wire: Callable[..., Wire], profile: Profile) -> None:
+    """SEND with the flag from memory of its own: -EINVAL; later kernels send it, and then once more, of length 0.
+
+    io_sendmsg_prep(); io_send_finish() asks nobody whether there are buffers, and io_mshot_prep_retry() clears the length
+    """
+    wire, memory = make_wire(), ring.arena.anon(64)
+    ctypes.memmove(memory, b"data", 4)
+    sqe = ring.ring.sqe()
+    sqe.opcode, sqe.fd, sqe.addr, sqe.len = c.IORING_OP_SEND, wire.near, memory, 4
+    sqe.ioprio = BUNDLE
+
+    found = to_the_end(ring.ring)
+
+    if "send_bundle_alone" in profile.traits:
+        assert (found, wire.received()) == ([Reply(res=4, more=True), Reply(res=0)], b"data")
+    else:
+        assert (found, wire.received()) == ([Reply(res=-errno.EINVAL)], b"")
 
 
 @pytest.mark.parametrize("opcode", [c.IORING_OP_SEND, c.IORING_OP_RECV], ids=["send", "recv"])

@@ -208,6 +208,25 @@ def test_a_cut_datagram_uses_up_what_was_stored(ring: Subject) -> None:
     assert shelf.written() == spread(TWO, (64, 30))
 
 
+def test_a_cut_message_uses_up_what_was_stored(ring: Subject) -> None:
+    """The same by RECVMSG. io_recvmsg(): consumed = min(ret, len); 6028b543884f, liburing #1619"""
+    near, far = socket.socketpair(type=socket.SOCK_DGRAM)
+    shelf, vector, found = Shelf(ring, TWO, flags=c.IOU_PBUF_RING_INC), Vector(0), []
+    with near, far:
+        far.send(incoming(0, 100))
+        far.send(incoming(64, 30))
+        for _ in range(2):
+            sqe = selecting(ring.ring, c.IORING_OP_RECVMSG, near.fileno(), bgid=BGID, vector=vector)
+            sqe.msg_flags = socket.MSG_TRUNC
+            found += shelf.to_the_end()
+
+    used = [rest.used for rest in shelf.rests()]
+    assert not found[0].buf_more, f"a cut message uses up the next buffer: used of each {used}"
+    assert found == [Reply(res=100, bid=300), Reply(res=30, bid=2, buf_more=True)]
+    assert shelf.rests() == [Rest(300, 0, 0), Rest(2, 30, 34)]
+    assert shelf.written() == spread(TWO, (64, 30))
+
+
 @pytest.mark.parametrize("way", ["read", "recv"])
 def test_a_failure_uses_nothing_up(ring: Subject, shelf: Shelf, pipe: Pipe, wire: Wire, way: str) -> None:
     """Data for a buffer that is not mapped: -EFAULT, the entry as it was. io_kbuf_recycle()"""

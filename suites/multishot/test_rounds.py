@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from ringrig.model.shelf import REQUEST, Shelf
+from ringrig.model.profiles import Profile
+from ringrig.model.shelf import REQUEST, Shelf, spread
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Kind, Reply, incoming
 from ringrig.uring import consts as c
@@ -195,3 +196,27 @@ def test_no_buffer_says_nothing_of_the_socket(
 
     assert shelf.to_the_end()[-1] == Reply(res=-errno.ENOBUFS)
     assert wire.unread() == 8
+
+
+@pytest.mark.needs("recv_multishot")
+@each_kind
+def test_a_length_is_of_each_completion(
+    ring: Subject, make_wire: Callable[..., Wire], profile: Profile, kind: Kind
+) -> None:
+    """RECV with a length of 8, buffers of 64, 20 bytes: -EINVAL, and nothing is used; later kernels receive 8, 8 and 4.
+
+    io_recvmsg_prep(); io_mshot_prep_retry()
+    """
+    shelf, wire = Shelf(ring, {5: 64, 2: 64, 9: 64}, kind=kind), make_wire()
+    wire.feed(incoming(0, 20))
+    shelf.queue(c.IORING_OP_RECV, wire.near, length=8, ioprio=c.IORING_RECV_MULTISHOT)
+
+    if "multishot_length" in profile.traits:
+        found = [(reply.res, reply.bid, reply.more) for reply in shelf.some(3)]
+        assert found == [(8, 5, True), (8, 2, True), (4, 9, True)]
+        assert shelf.cancelled() == [Reply(res=-errno.ECANCELED)]
+        assert shelf.written() == spread({5: 8, 2: 8, 9: 8}, (8, 8, 4))
+    else:
+        assert shelf.to_the_end() == [Reply(res=-errno.EINVAL)]
+        assert wire.unread() == 20
+        assert shelf.left() == [(5, 64), (2, 64), (9, 64)]
