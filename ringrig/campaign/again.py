@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ringrig.cache import Say
+from ringrig.cache import Say, writing
 from ringrig.errors import NothingRan
 from ringrig.kernel.spec import Image, Target, Wanted
 from ringrig.plugin import prepare
@@ -97,6 +98,17 @@ def texts_of(target: Target) -> dict[str, str]:
     notes = notes_of(target)
     files = notes.glob("*.[ch]") if notes else ()
     return {file.name: file.read_text(encoding="latin-1") for file in files}
+
+
+def keep(folder: Path, runs: Mapping[str, Sequence[Run]]) -> None:
+    """What the runs of each side left, in the run folder: runs.json (gcov as in docs/coverage.md), and traces as text."""
+    data = {side: [asdict(one) for one in those] for side, those in runs.items()}
+    with writing("the run folder"):
+        (folder / "runs.json").write_text(json.dumps(data), encoding="utf-8")
+        for side, those in runs.items():
+            for number, one in enumerate(those, start=1):
+                if one.trace:
+                    (folder / f"trace-{side}-{number}.txt").write_text(one.trace, encoding="utf-8")
 
 
 def run_of(outcome: Outcome, nodeid: str, label: str) -> Run:

@@ -1,18 +1,18 @@
 """Where two courses through io_uring part: the executed lines of a run that fails against those of one that passes.
 
 Counters have no order in time. What there is: lines come in the order of their function, a function that is entered in one run
-alone is what followed from its caller's decision, and what a function called before its own decision was decided earlier.
+alone is what followed from its caller's decision, and what a function called before its own decision was decided earlier (Course).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ringrig.campaign.coverage_counts import Branch, Counts, Place
-from ringrig.campaign.pair import Function, Pair
+from ringrig.campaign.pair import Course, Function, Pair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,8 @@ class Seen:
     ever: frozenset[Place | Branch]
     code: frozenset[Place]
     """Lines that have code, executed or not, in the object files that were executed."""
+    times: Mapping[Place, int]
+    """How often each line was executed, in the run that did so most often."""
     lengths: Mapping[Place, tuple[tuple[str, int], ...]]
     """How many branches each object file has at a line."""
 
@@ -40,6 +42,7 @@ class Seen:
             always=frozenset(set.intersection(*sets) if sets else ()),
             ever=frozenset(set.union(*sets) if sets else ()),
             code=frozenset(place for one in runs for place in one.lines),
+            times={place: max(one.lines[place] for one in runs) for one in runs for place in one.lines},
             lengths={place: tuple(sorted(units.items())) for place, units in lengths.items()},
         )
 
@@ -67,7 +70,7 @@ def part(pair: Pair, bad: Seen, good: Seen) -> list[Parting]:
 
 class _Comparison:
     def __init__(self, pair: Pair, bad: Seen, good: Seen) -> None:
-        self._pair, self._bad = pair, bad
+        self._pair, self._bad, self._good = pair, bad, good
         always, ever = self._mapped(good.always), self._mapped(good.ever)
         inserted = pair.changed - set(filter(None, map(pair.to_bad, _lines_of(pair.good))))
         self._went = {p for p in _lines(bad.always) - ever if p not in inserted}
@@ -113,27 +116,58 @@ class _Comparison:
     def partings(self) -> list[Parting]:
         functions = {f for p in self._went | self._missed | self._turned if (f := self._function(p))}
         entered = {one for one in functions if one in self._both} or functions
-        found = [self._within(one) for one in sorted(entered)]
-        return self._in_order(found)
+        executed = _lines(self._bad.ever) | self._mapped(self._good.ever)
+        course = Course(self._pair, executed)
+
+        def rank(one: Parting) -> tuple[bool, int]:
+            return not self._thorough(one), course.position(one.place)
+
+        found = [replace(self._within(one), chain=course.chains.get(one, (one[1],))) for one in entered]
+        return sorted(found, key=rank)
+
+    def _thorough(self, one: Parting) -> bool:
+        """Whether the run that took the other way took it each time it came by.
+
+        Where a call goes round several times, the last round is left otherwise than the others, and when it comes says little.
+        """
+        if one.went is None and one.missed is None and self._pair.bad != self._pair.good:
+            return False  # of two builds: one run left it in both ways
+        return all(
+            self._times(there) >= self._times(one.place)
+            for there in (one.went, one.missed)
+            if there is not None and self._times(there)
+        )
+
+    def _times(self, place: Place) -> int:
+        """How often the run that executed a line more often executed it."""
+        return max(self._bad.times.get(place, 0), self._theirs.get(place, 0))
+
+    @cached_property
+    def _theirs(self) -> dict[Place, int]:
+        times = self._good.times.items()
+        return {there: n for place, n in times if (there := self._pair.to_bad(place)) is not None}
 
     def _function(self, place: Place) -> Function | None:
         return self._pair.functions.get(place)
 
     def _within(self, function: Function) -> Parting:
-        """The first line of a function at which something differs, and what follows from it."""
+        """Where a function's course is left: the first line, but first of all one where it is left each time."""
 
         def own(places: set[Place]) -> list[Place]:
             return sorted(place for place in places if self._function(place) == function)
 
         went, missed = own(self._went), own(self._missed)
         decisions = {place: self._decision(place) for place in (*went, *missed)}
-        first = min([*decisions.values(), *own(self._turned)])
 
-        def next_of(places: list[Place]) -> Place | None:
-            return next((place for place in places if decisions[place] == first), None)
+        def at(decision: Place) -> Parting:
+            def next_of(places: list[Place]) -> Place | None:
+                return next((place for place in places if decisions[place] == decision), None)
 
-        to, past = self._completed(first, next_of(went), next_of(missed))
-        return Parting(function=function, place=first, went=to, missed=past, chain=self._chain(function))
+            to, past = self._completed(decision, next_of(went), next_of(missed))
+            return Parting(function=function, place=decision, went=to, missed=past)
+
+        found = [at(decision) for decision in {*decisions.values(), *own(self._turned)}]
+        return min(found, key=lambda one: (not self._thorough(one), one.place))
 
     def _completed(
         self, place: Place, went: Place | None, missed: Place | None
@@ -152,72 +186,18 @@ class _Comparison:
         return went, missed
 
     def _decision(self, place: Place) -> Place:
-        """The executed condition that guards a line; without one, the last line before it that was executed in both."""
-        file = place[0]
-        for line in self._pair.controls(place):
-            if (file, line) in self._bad.ever or (file, line) in self._pair.changed:
-                return file, line
+        """The last line before that both executed, or that was changed; of a condition over several lines the first."""
         function = self._function(place)
         before = [
             one
-            for one in _lines(self._bad.ever) | self._pair.changed
-            if one < place and self._function(one) == function and one not in self._went
+            for one in self._common
+            if one < place and one[0] == place[0] and self._function(one) == function
         ]
-        return max(before, default=place)
-
-    def _in_order(self, found: list[Parting]) -> list[Parting]:
-        """Those that nothing else decided before come first."""
-        by_function = {one.function: one for one in found}
-        early = {one.function: self._reached(one.function, until=one.place[1]) for one in found}
-        later = {one.function: self._reached(one.function, until=None) for one in found}
-
-        def rank(one: Parting) -> tuple[int, int]:
-            others = by_function.keys() - {one.function}
-            behind = sum(other[1] in early[one.function] for other in others)
-            within = sum(
-                one.function[1] in later[other] and one.function[1] not in early[other] for other in others
-            )
-            return behind + within, -len(one.chain)
-
-        return sorted(found, key=rank)
-
-    def _reached(self, function: Function, *, until: int | None) -> set[str]:
-        """The names of all that a function calls, directly or not, on lines that were executed, up to a line."""
-        found: set[str] = set()
-        waiting = [(function, until)]
-        while waiting:
-            one, limit = waiting.pop()
-            for line, name in self._pair.calls.get(one, []):
-                if name in found or (limit is not None and line > limit):
-                    continue
-                if (one[0], line) not in self._bad.ever:
-                    continue
-                names = self._pointed if name == "*" else {name}
-                waiting += [(other, None) for other in self._pair.calls if other[1] in names - found]
-                found |= names
-        return found
+        return self._pair.condition(max(before)) if before else place
 
     @cached_property
-    def _pointed(self) -> set[str]:
-        """Functions that nobody calls by name: the targets of pointers."""
-        called = {name for calls in self._pair.calls.values() for _, name in calls}
-        return {name for _, name in self._pair.calls if name not in called}
-
-    def _chain(self, function: Function) -> tuple[str, ...]:
-        """The shortest way to a function through calls that were executed."""
-        ways: dict[str, tuple[str, ...]] = {function[1]: (function[1],)}
-        waiting, longest = [function[1]], ways[function[1]]
-        while waiting:
-            name = waiting.pop(0)
-            wanted = {name, "*"} if name in self._pointed else {name}
-            for caller, calls in self._pair.calls.items():
-                if caller[1] in ways or not any(
-                    called in wanted and (caller[0], line) in self._bad.ever for line, called in calls
-                ):
-                    continue
-                ways[caller[1]] = longest = (caller[1], *ways[name])
-                waiting.append(caller[1])
-        return longest
+    def _common(self) -> set[Place]:
+        return (_lines(self._bad.ever) & self._mapped(self._good.ever)) | self._pair.changed
 
 
 def _lines(places: Iterable[Place | Branch]) -> set[Place]:

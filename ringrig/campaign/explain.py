@@ -91,6 +91,7 @@ class Explanation:
             mine = bench.times(self._case, TIMES)
             failing = _failing(mine, self._case, target.label)
             good = self._passing(stack, bench, mine, target, wanted)
+        again.keep(bench.context.folder, {"failing": mine, "passing": good.runs})
         self._say("comparing what the runs executed")
         finding = Comparison(failing, good, target).finding()
         return Explained(
@@ -144,6 +145,7 @@ class Explanation:
             bench = self._bench(stack, target, wanted, _TRACES)
             mine = bench.times(self._case, 2)
             failing = _failing(mine, self._case, target.label)
+        again.keep(bench.context.folder, {"failing": mine})
         vmlinux = target.vmlinux if isinstance(target, Image) else None
         files = sources(self._spec, wanted, say=self._say).files if built else {}
         texts = {name: source.text for name, source in files.items()}

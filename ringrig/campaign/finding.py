@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ringrig.campaign import again
@@ -111,11 +111,15 @@ class Comparison:
             return self._against_sibling()
         executed: set[Place] = set()
         first: Finding | None = None
+        steps: list[_Step] = []
         for step in self._steps():
-            executed |= _changed(self._pair, step.bad)
-            found = self._of(step, wanted=self._returned(step) if step.differs else "")
-            if found is not None:
-                return found
+            executed |= _changed(self._pair, step.bad, step.good)
+            steps.append(step)
+            wanted = self._returned(step) if step.differs else ""
+            # A completion may have been posted during an earlier call than the one behind which it was taken.
+            for one in reversed(steps) if wanted else [step]:
+                if (found := self._of(one, wanted=wanted)) is not None:
+                    return replace(found, number=step.number, call=step.mine[0], other=step.theirs[0])
             if step.differs and first is None:
                 first = self._by_patch(step, executed)
         return first or self._by_patch(None, executed)
@@ -143,7 +147,7 @@ class Comparison:
             "call": step.mine[0] if step.number else None,
             "other": step.theirs[0] if step.number else None,
             "errno": wanted,
-            "changed": tuple(sorted(_changed(self._pair, step.bad))),
+            "changed": tuple(sorted(_changed(self._pair, step.bad, step.good))),
         }
         if partings:
             first, *others = partings
@@ -248,5 +252,9 @@ def _read(calls: Sequence[Call], notes: Path | None) -> list[Counts]:
     return count([call.gcov for call in calls], notes) if notes else [Counts() for _ in calls]
 
 
-def _changed(pair: Pair, seen: Seen) -> set[Place]:
-    return {place for place in pair.changed if place in seen.ever and place in pair.functions}
+def _changed(pair: Pair, bad: Seen, good: Seen) -> set[Place]:
+    """Lines that the patch changed and one of the runs executed; what it took away may have left no code here."""
+    theirs = {pair.to_bad(place) for place in good.ever if len(place) == 2}
+    return {
+        place for place in pair.changed if place in pair.functions and (place in bad.ever or place in theirs)
+    }

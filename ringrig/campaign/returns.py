@@ -70,11 +70,10 @@ def _frames(trace: str) -> Iterator[Frame]:
             stack.append(Frame(name=found["name"], task=name, call=call, within=above))
         elif found := _LEAF.search(line):
             yield Frame(name=found["name"], task=name, call=call, value=_number(found["value"]), within=above)
-        elif found := _CLOSES.search(line):
-            if above is not None:
-                stack.pop()
-                above.value = _number(found["value"])
-                yield above
+        elif (found := _CLOSES.search(line)) and above is not None:
+            stack.pop()
+            above.value = _number(found["value"])
+            yield above
 
 
 def _number(text: str | None) -> int | None:
@@ -167,7 +166,14 @@ def _naming(pair: Pair, function: str, wanted: str, lines: Lines) -> list[Place]
     while waiting:
         name = waiting.pop()
         seen.add(name)
-        called = {other for (_, one), calls in pair.calls.items() if one == name for _, other in calls}
+        called = {
+            other
+            for (_, one), calls in pair.calls.items()
+            if one == name
+            for _, names in calls
+            if len(names) == 1
+            for other in names
+        }
         waiting += [other for other in called - seen if not lines.where(other)]
     named = re.compile(rf"-{wanted}\b")
     return sorted(

@@ -30,6 +30,7 @@ def render(explained: Explained) -> str:
         [f"{explained.case}", f"  on {explained.label}{_times(explained.runs)}"],
         ["got", *_indented(_words(explained.runs))],
         ["where", *_indented(_where(explained))],
+        _patch(explained),
         _call(found),
         ["evidence", *_indented(_evidence(explained))],
     ]
@@ -91,6 +92,15 @@ def _happened(explained: Explained) -> str:
     return "a condition on this line came out otherwise than in the passing run"
 
 
+def _patch(explained: Explained) -> list[str]:
+    """What the patch did by then, where it did not decide itself."""
+    found = explained.finding
+    if found.touched or not found.changed:
+        return []
+    lines = [f"  {_name(place)}: {_text(explained.texts, place)}" for place in found.changed[:_MORE]]
+    return ["the patch changed, of what was executed by then", *lines]
+
+
 def _call(found: Finding) -> list[str]:
     if found.call is None:
         return []
@@ -109,8 +119,6 @@ def _evidence(explained: Explained) -> Iterator[str]:
         yield f"then also {_name(other.place)} {other.function[1]}(){f', {_name(led)}' if led and led != other.place else ''}"
     if len(found.others) > _MORE:
         yield f"and in {len(found.others) - _MORE} more functions"
-    if found.changed and not (found.touched and len(found.changed) == 1):
-        yield f"lines that the patch changed, executed by then: {', '.join(_name(place) for place in found.changed[:8])}"
     calls = next((run.calls for run in explained.runs if run.failed), ())
     for number, call in enumerate(calls[:-1], start=1):
         if not found.number or abs(number - found.number) <= _MORE:
