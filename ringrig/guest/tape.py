@@ -47,7 +47,7 @@ def plain(value: Any) -> Any:
         }
         return {"type": type(value).__name__, **fields}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return {"type": type(value).__name__, **{name: plain(one) for name, one in value._asdict().items()}}
+        return {"type": type(value).__name__} | dict(zip(value._fields, map(plain, value), strict=True))
     if isinstance(value, list | tuple):
         return [plain(one) for one in value]
     if isinstance(value, dict):

@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -36,6 +37,8 @@ from ringrig.vm.plan import Plan
 _SECONDS = 20.0
 _NAME = "reproduce"
 _FLAGS = ("-Wall", "-Wextra", "-O2", "-static")
+_keepers = count(1)
+"""Each has a name of its own, also where two of them share a run folder."""
 _OUTSIDE = {"splat", "panic", "timeout", "hang", "died", "taint", "pins"}
 """Troubles that are seen from outside of the case."""
 
@@ -206,7 +209,7 @@ def _agree(case: str, kernel: Kernel, steps: list[Step], where: Any, root: Path,
 
 def _keeper(kernel: Kernel, *options: str, say: Say) -> Keeper:
     manner = Manner(timeout=_SECONDS, fresh=False, options=("-qq", "--tb=line", *options))
-    return Keeper(kernel.plan, worker=_NAME, manner=manner, say=say)
+    return Keeper(kernel.plan, worker=f"{_NAME}{next(_keepers)}", manner=manner, say=say)
 
 
 def _record(case: str, kernel: Kernel, root: Path, *, say: Say) -> Recording:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -56,7 +57,11 @@ def program(steps: Sequence[Step], *, verdict: Verdict | None, head: str, second
     declared = _declarations(step for _, step in taken)
     if any(re.search(r"\bi\b", _STRING.sub("", line)) for line in lines):
         declared.append("unsigned int i;")
-    body = [f"\t{one}" for one in declared] + [""] + [f"\t{part}" for line in lines for part in _fold(line)]
+    body = (
+        [f"\t{one}" for one in declared]
+        + [""]
+        + [f"\t{part}" if part else "" for line in lines for part in _fold(line)]
+    )
     if verdict is None:
         body = ["static void course(void)", "{", *body, "}", "", "int main(void)", "{"]
         body += [f"\treturn watched(course, {seconds});", "}"]
@@ -67,7 +72,7 @@ def program(steps: Sequence[Step], *, verdict: Verdict | None, head: str, second
 
 
 def _needed(steps: Sequence[Step], *, decisive: int) -> list[tuple[int, Step]]:
-    """Without calls whose only effect is a variable that no other step uses."""
+    """Without calls whose only effect is a variable that no other step uses; what was stored before them stays."""
     taken = list(enumerate(steps))
     while True:
         words = [set(_WORD.findall("\n".join(_statements(step, None)))) for _, step in taken]
@@ -76,16 +81,21 @@ def _needed(steps: Sequence[Step], *, decisive: int) -> list[tuple[int, Step]]:
             for place, (at, step) in enumerate(taken)
             if step.spare
             and at != decisive
-            and not step.before
             and not any(_variable(step) in other for n, other in enumerate(words) if n != place)
         ]
         if not spare:
             return taken
-        taken = [one for place, one in enumerate(taken) if place not in spare]
+        taken = [
+            (at, replace(step, call="", declares=step.declares[:-1], results=[], spare=False))
+            if n in spare
+            else (at, step)
+            for n, (at, step) in enumerate(taken)
+        ]
 
 
 def _variable(step: Step) -> str:
-    return _WORD.findall(step.declares[-1])[-1]
+    name: str = _WORD.findall(step.declares[-1])[-1]
+    return name
 
 
 def _statements(step: Step, verdict: Verdict | None) -> list[str]:

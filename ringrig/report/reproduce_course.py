@@ -95,11 +95,11 @@ class Course:
 
     def _step(self, event: Event) -> None:
         rings = [one for one in self._rings.values() if one.sqes]
-        before = self._stores.lines(changes(event, "stores"), rings)
+        step = Step(call="", what=event["call"])
+        step.before += self._heap(event, step)  # first, as requests that are stored point there
+        step.before += self._stores.lines(changes(event, "stores"), rings)
         if self.steps:
             self._completed(self.steps[-1])
-        step = Step(call="", what=event["call"], before=before)
-        step.before += self._heap(event, step)
         step.ended = "res" in event
         maker: Callable[[Event, Step], None] = getattr(self, f"_{event['call']}", self._unknown)
         maker(event, step)
@@ -255,7 +255,7 @@ class Course:
                 ring.sqes = event["region"]
                 return self._memory.add(ring.sqes, event["res"], length, f"{ring.name}.sqes")
         to = self._memory.argument(addr)
-        name = self._new("mem")
+        name = self._new(self._role(event, shows_ring=ring is not None and offset >= c.IORING_OFF_PBUF_RING))
         step.declares.append(f"unsigned char *{name}")
         if (prot, flags, addr, fd) == (3, 0x22, 0, -1) and event.get("res", -1) > 0:
             step.call, step.spare = f"{name} = memory({names.number(length)})", True
@@ -267,6 +267,13 @@ class Course:
         if "region" in event:
             self._memory.add(event["region"], event["res"], length, name)
         return None
+
+    def _role(self, event: Event, *, shows_ring: bool) -> str:
+        """What a mapping is called after: a buffer ring, an argument of a call, or other memory."""
+        number = event.get("region")
+        if shows_ring or any(number == area for area, _ in self._places.buffer_rings):
+            return "br"
+        return "arg" if any(number == area for area, _ in self._places.arguments) else "mem"
 
     def _munmap(self, event: Event, step: Step) -> None:
         addr, length = event["args"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import mmap
 import os
 import re
 import socket
@@ -132,7 +131,7 @@ def offset(value: int) -> str:
 def structure(value: ctypes.Structure, pointer: Pointer) -> str:
     """A compound literal of a structure of uring.structs: fields that are not 0."""
     said = []
-    for name, kind, *_ in value._fields_:
+    for name, *_ in value._fields_:
         held = getattr(value, name)
         if isinstance(held, ctypes.Array):
             said += [f".{name}[{at}] = {number(one)}" for at, one in enumerate(held) if one]

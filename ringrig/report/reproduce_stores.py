@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ringrig.report import reproduce_names as names
@@ -106,7 +107,7 @@ class Stores:
         for area, place in self._places.arguments:
             edges |= {place, place + 40} if area == number else set()
         inside = sorted(edge for edge in edges if at <= edge <= at + length)
-        yield from zip(inside, inside[1:], strict=False)
+        yield from pairwise(inside)
 
     def _ring_at(self, number: int, at: int) -> int | None:
         for (area, place), entries in self._places.buffer_rings.items():

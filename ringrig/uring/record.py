@@ -92,6 +92,8 @@ class Recorder:
     def _replace(self, plain: Any, other: Any) -> None:
         """Under whatever name a module of the suite knows it."""
         for name, module in list(sys.modules.items()):
+            if name == __name__:
+                continue
             if name.split(".")[0] in {"ringrig", "suites", "os", "socket"} or "test_" in name:
                 for key, value in list(vars(module).items()):
                     if value is plain:
@@ -317,7 +319,7 @@ def _file_class(recorder: Recorder) -> type[FileIO]:
                 self.fileno(), data
             )
 
-        def read(self, size: int = -1) -> Any:
+        def read(self, size: int | None = -1) -> Any:
             return recorder._python("read", lambda _, room: FileIO.read(self, room) or b"", module=None)(
                 self.fileno(), size
             )
