@@ -13,6 +13,7 @@ from ringrig.model.transfer_experiments import TRANSFER_EXPERIMENTS, Unclear
 from ringrig.uring import bufring
 from ringrig.uring import consts as c
 from ringrig.uring.bufring import BufRing
+from ringrig.uring.group import Group
 from ringrig.uring.layout import RFC
 from ringrig.uring.memory import Arena
 from ringrig.uring.restriction import in_child, restrict_task
@@ -78,6 +79,18 @@ def _mmap_addr_ignored(s: Subject) -> bool:
 def _low_bgids_stay(s: Subject) -> bool:
     _good(s.unregister_pbuf_ring(unregistration()).res)
     return _either(s.unregister_pbuf_ring(unregistration()).res, yes=-errno.EINVAL, no=-errno.ENOENT)
+
+
+def _stale_head(s: Subject) -> bool:
+    """Of two entries a new ring hands out the first; with the old ring's head, 1, the second."""
+    found = []
+    for bids in ((0,), (5, 6)):
+        group = Group(s.ring, s.arena, bgid=3)
+        _good(group.register())
+        group.publish(*bids)
+        found.append(group.read(length=1).bid)
+        _good(group.unregister())
+    return _either(found[1] or 0, yes=6, no=5)
 
 
 def _failed_upgrade_drops_group(s: Subject) -> bool:
@@ -181,6 +194,7 @@ EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
     "addr_checked_last": _addr_checked_last,
     "mmap_addr_ignored": _mmap_addr_ignored,
     "low_bgids_stay": _low_bgids_stay,
+    "stale_head": _stale_head,
     "failed_upgrade_drops_group": _failed_upgrade_drops_group,
     "file_memory_refused": _file_memory_refused,
     "range_checked": _range_checked,

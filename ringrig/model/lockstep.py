@@ -30,7 +30,7 @@ from ringrig.model.calls import status
 from ringrig.model.profiles import load_profile, profile_for
 from ringrig.model.spec import name_of
 from ringrig.model.transfer import Issue, Op, Reply, Source, Transfer, incoming
-from ringrig.model.world import FILES, SLAB, Pool, Slots, World, pattern
+from ringrig.model.world import FILES, SLAB, Slots, World, pattern
 from ringrig.uring import bufring
 from ringrig.uring import consts as c
 from ringrig.uring.bufring import BufRing
@@ -383,13 +383,12 @@ class Lockstep:
 
 def replay(profile: str, steps: Sequence[Step], *, patience: float) -> Lockstep | None:
     """The steps once more, on a ring of their own: where they ended if they differ again."""
-    with Lockstep(profile, patience=patience) as both:
-        with suppress(_IMPOSSIBLE):
-            try:
-                for step in steps:
-                    getattr(both, step.name)(*step.args, **step.options)
-            except Difference:
-                return both
+    with Lockstep(profile, patience=patience) as both, suppress(_IMPOSSIBLE):
+        try:
+            for step in steps:
+                getattr(both, step.name)(*step.args, **step.options)
+        except Difference:
+            return both
     return None
 
 

@@ -281,7 +281,10 @@ class World:
             if expect(replace(call, then=CANCELLED), stock, self.traits).replies[-1].bid is not None:
                 self._hold(request, file)
             return ()
-        return [self._settle(request, file, result, taken=len(result.left) < len(buffers))]
+        first, *rest = result.replies
+        reply = self._settle(request, file, result, first, taken=len(result.left) < len(buffers))
+        # course.py has it look for another buffer at once, and find none: not so if this one is not used up.
+        return [reply] if pool is not None and pool.items else [reply, *rest]
 
     def _hold(self, request: Waiting, file: File) -> None:
         """It keeps the first buffer while it waits; of a ring, that one is gone."""
@@ -293,9 +296,8 @@ class World:
         request.held, request.kind = Item(bid=first.bid, at=first.at, left=length), pool.kind
         request.buf_more = self._use(request.bgid, length)
 
-    def _settle(self, request: Waiting, file: File, result: Result, *, taken: bool) -> Reply:
+    def _settle(self, request: Waiting, file: File, result: Result, reply: Reply, *, taken: bool) -> Reply:
         """One completion: bytes go where they must, and the buffer too if it is taken."""
-        (reply,) = result.replies
         call, held = request.call, request.held
         if taken or result.filled:
             item = held or self.pools[request.bgid].items[0]

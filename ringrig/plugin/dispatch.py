@@ -41,7 +41,11 @@ class Dispatch:
             "-vv" if get("verbose") > 1 else "-qq",  # the agent's own terminal is a log of complaints
         )
         manner = Manner(
-            timeout=get("case_timeout"), fresh=get("fresh_vm"), options=options, keep=get("keep_guest")
+            timeout=get("case_timeout") + get("model_budget"),
+            fresh=get("fresh_vm"),
+            options=options,
+            keep=get("keep_guest"),
+            told={"model_budget": get("model_budget"), "model_seed": get("model_seed")},
         )
         self.keeper = Keeper(context.plan, worker=self._worker, manner=manner, say=self._say)
         together = company.wanted(context.plan, fresh=manner.fresh, keep=manner.keep)

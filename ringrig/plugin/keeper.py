@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ringrig.errors import GuestLost, NoBoot, RigError
@@ -34,6 +34,8 @@ class Manner:
     options: tuple[str, ...]
     keep: bool = False
     """After a failure a person wants to see the guest: it is not replaced as long as it answers."""
+    told: Mapping[str, object] = field(default_factory=dict)
+    """What the cases find in RINGRIG_FACTS besides the kernel."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -203,6 +205,7 @@ class Keeper:
             "kernel": self.plan.spec,
             "release": self.plan.release,
             "profile": self.plan.profile,
+            **self._manner.told,
         }
         machine.agent(facts=facts, options=self._manner.options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import re
 
@@ -80,6 +81,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="on host and ssh: run also cases that can crash a broken kernel",
     )
+    group.addoption(
+        "--model-budget",
+        type=_seconds,
+        default=0.0,
+        metavar="TIME",
+        help="suites/model: each of its cases goes on with fresh seeds for TIME (90, 10m, 2h); they are printed",
+    )
+    group.addoption(
+        "--model-seed",
+        type=int,
+        default=None,
+        metavar="N",
+        help="suites/model: all of its cases explore from seed N instead of their own",
+    )
+
+
+def _seconds(text: str) -> float:
+    """Of `90`, `90s`, `10m` or `2h`."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: seconds, or a number with m or h behind it")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def check(config: pytest.Config) -> None:

@@ -1,4 +1,4 @@
-"""What travels to a guest: the suite as a tar, pytest (and the interpreter's own library) as zip files.
+"""What travels to a guest: the suite as a tar; pytest, hypothesis (and the interpreter's own library) as zip files.
 
 A guest's root is 9p, where each import costs a dozen round trips: from a zip in the guest's memory pytest is imported
 several times faster. Zips are kept in the cache by their content's versions; the suite is packed for each run.
@@ -27,6 +27,7 @@ from ringrig.guest.command import FOLDER
 from ringrig.guest.wire import CASES
 
 _PARTS = ("ringrig/__init__.py", "ringrig/uring", "ringrig/model", "ringrig/guest")
+_HYPOTHESIS = ("hypothesis", "_hypothesis_globals.py", "_hypothesis_ftz_detector.py")
 # What the agent, the cases and pytest import, found out by importing it all in a clean interpreter.
 _IMPORTS = """
 import importlib, json, sys
@@ -35,6 +36,7 @@ for name in _pytest.config.default_plugins:
     importlib.import_module("_pytest." + name)
 import array, ast, ctypes, ctypes.util, difflib, enum, errno, fcntl, itertools, mmap, random, resource, select, signal, socket
 import struct, subprocess, tempfile, threading, tomllib, traceback, fnmatch, platform, importlib.resources
+import hypothesis.stateful
 print(json.dumps([[name, getattr(module, "__file__", None)] for name, module in list(sys.modules.items())]))
 """
 
@@ -45,7 +47,7 @@ def dependencies(*, say: cache.Say) -> Path:
     library.zip and packages.zip are compiled for this very interpreter, which a guest on this machine's root
     has; sources.zip has the packages for any other.
     """
-    identity = f"{sys.version}{MAGIC_NUMBER!r}{pytest.__version__}{sys.prefix}{Path(__file__).read_text()}"
+    identity = f"{sys.version}{MAGIC_NUMBER!r}{pytest.__version__}{version('hypothesis')}{sys.prefix}{Path(__file__).read_text()}"
     return cache.entry("pack", hashlib.sha256(identity.encode()).hexdigest()[:16], make=_make, say=say)
 
 
@@ -57,6 +59,7 @@ def _make(folder: Path) -> None:
     library, site = Path(sysconfig.get_path("stdlib")), Path(sysconfig.get_path("purelib"))
     # What pytest imports late must be there too; of Pygments, which has 300 lexers, what was imported will do.
     whole = {site / name for name in ("pytest", "_pytest", "py.py", "pluggy", "iniconfig", "packaging")}
+    whole |= {site / name for name in ("sortedcontainers", *_HYPOTHESIS)}
     used = {file for file in files if file.is_relative_to(site / "pygments")}
     packages = [*_sources(whole), *_sources(used)]
     # A package must come whole: what is missing in the zip would not be looked for elsewhere.

@@ -17,8 +17,10 @@ from ringrig.model.transfer import Op
 from ringrig.uring import consts as c
 from ringrig.uring.probe import probe
 
-EXAMPLES, STEPS = 40, 30
+EXAMPLES, STEPS = 25, 30
 _SHRINK_SECONDS = 4
+_PATIENCE = 3.0
+"""Seconds that a completion may take."""
 _LOST = 0.1
 """Seconds that a completion may take once a difference is found, and is only to be made shorter."""
 
@@ -57,7 +59,6 @@ class Search:
     """What one exploration is made with, and the last example that differed."""
 
     profile: Profile
-    patience: float
     found: Lockstep | None = None
 
 
@@ -67,7 +68,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self, search: Search) -> None:
         super().__init__()
         self.search, self.ended = search, False
-        patience = _LOST if search.found else search.patience
+        patience = _LOST if search.found else _PATIENCE
         self.both = Lockstep(search.profile.name, patience=patience)
         self.world = self.both.world
 
@@ -124,7 +125,9 @@ class Machine(RuleBasedStateMachine):
         by=BY,
         wait=st.sampled_from([True, True, True, False]),
     )
-    def receive(self, op: Op, file: str, bgid: int, length: int, by: str, wait: bool) -> None:
+    def receive(  # noqa: PLR0917
+        self, op: Op, file: str, bgid: int, length: int, by: str, wait: bool
+    ) -> None:
         self._request(op, file, bgid, length=length, by=by, wait=wait)
 
     @rule(file=SOCKETS, bgid=BGIDS, length=LENGTHS, by=BY)
@@ -189,11 +192,11 @@ class Machine(RuleBasedStateMachine):
             self.both.close()
 
 
-def explore(number: int, profile: Profile, *, patience: float, examples: int = EXAMPLES) -> str:
+def explore(number: int, profile: Profile) -> str:
     """Seed `number`: the shortest script found on which kernel and model differ, or ""."""
-    search = Search(profile=profile, patience=patience)
+    search = Search(profile=profile)
     manner = settings(
-        max_examples=examples,
+        max_examples=EXAMPLES,
         stateful_step_count=STEPS,
         database=None,
         deadline=None,
@@ -216,5 +219,5 @@ def explore(number: int, profile: Profile, *, patience: float, examples: int = E
         name = profile.name
         found = shortest(name, search.found, patience=_LOST, seconds=_SHRINK_SECONDS)
         # What was in haste made short must differ at leisure, too.
-        return (replay(name, found.steps, patience=patience) or search.found).story()
+        return (replay(name, found.steps, patience=_PATIENCE) or search.found).story()
     return ""
