@@ -146,7 +146,7 @@ def reproduce(case: str, bad: Kernel, good: Kernel | None, *, root: Path, say: S
             f"{case} does not pass on {good.label if good else ''}: {right.failed or right.outside}",
             next_step="name a kernel without the fault with --good",
         )
-    text = _program(case, wrong, right, bad, good, root, say=say)
+    text = _program(case, wrong, right, bad=bad, good=good, root=root, say=say)
     statuses = _try(text, [one for one in (bad, good) if one is not None], root, say=say)
     for kernel, want in ((bad, 1), (good, 0)):
         if kernel is not None and statuses.get(kernel.label, want) != want:
@@ -162,10 +162,10 @@ def _program(
     case: str,
     wrong: Recording,
     right: Recording | None,
+    *,
     bad: Kernel,
     good: Kernel | None,
     root: Path,
-    *,
     say: Say,
 ) -> str:
     said = wrong.failed or wrong.outside

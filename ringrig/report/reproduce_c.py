@@ -180,7 +180,8 @@ def _split(line: str) -> list[str]:
 def _prelude(body: str) -> str:
     """Headers, definitions and functions that the body needs, directly or not."""
     parts = _parts()
-    used, words = {"always"}, set(_WORD.findall(_STRING.sub("", body + parts["always"])))
+    used: set[str] = set()
+    words = set(_WORD.findall(_STRING.sub("", body)))
     while more := [name for name in parts if name in words and name not in used]:
         for name in more:
             used.add(name)

@@ -1,9 +1,9 @@
-/* part: always */
+/* part: result */
 static long result(long res)
 {
 	return res < 0 ? -errno : res;
 }
-
+/* part: say */
 static const char *say(long long value)
 {
 	static char text[4][64];
@@ -16,7 +16,7 @@ static const char *say(long long value)
 		snprintf(room, sizeof(text[0]), "%lld (%#llx)", value, (unsigned long long)value);
 	return room;
 }
-
+/* part: expect */
 /* The way to the call in question must be the recorded one: else nothing can be told. */
 static void expect(const char *what, long long got, long long want)
 {
