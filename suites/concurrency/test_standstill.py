@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ctypes import string_at
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from ringrig.uring.group import Group, Pipe, legacy, remove_legacy
 from ringrig.uring.requests import Vector, selecting
 from ringrig.uring.structs import io_uring_buf_reg
 from ringrig.uring.syscalls import NR_MMAP
-from ringrig.uring.userfault import StandstillPage
+from ringrig.uring.userfault import FaultingPage
 from ringrig.uring.walks import Call, Walks, enter, give_up, take
 from ringrig.uring.wire import Wire
 
@@ -44,9 +44,10 @@ each_op = pytest.mark.parametrize("opcode", OPS.values(), ids=OPS)
 
 def waiting() -> int:
     """Threads of this process, io-wq's among them, that wait for a lock."""
-    states = [
-        stat.read_text().rpartition(")")[2].split()[0] for stat in Path("/proc/self/task").glob("*/stat")
-    ]
+    states = []
+    for stat in Path("/proc/self/task").glob("*/stat"):
+        with suppress(OSError):  # it has just ended
+            states.append(stat.read_text().rpartition(")")[2].split()[0])
     return states.count("D")
 
 
@@ -55,7 +56,7 @@ class Standing:
 
     def __init__(self, subject: Subject, wire: Wire, kind: Kind = Kind.RING) -> None:
         self.ring, self.arena, self.wire, self.kind = subject.ring, subject.arena, wire, kind
-        self.page = StandstillPage(subject.arena)
+        self.page = FaultingPage()
         self.group = Group(self.ring, subject.arena, bgid=BGID)
         self.pipe = Pipe(subject.arena)
         self._kept: list[Vector] = []
@@ -84,11 +85,15 @@ class Standing:
         """
         with Walks([enter(self.ring.fd, self.ring.show())]) as walk, Walks(others) as intruders:
             walk.go()
-            assert self.page.touched()
+            self.page.touched()
             before = waiting()
             intruders.go()
-            assert settled(lambda: int(intruders.over() or waiting() > before), 1) == 1
-            yield lambda: intruders.results()[0]
+            try:
+                assert settled(lambda: int(intruders.over() or waiting() > before), 1) == 1
+                yield lambda: intruders.results()[0]
+            except BaseException:
+                self.page.fill()  # or nobody would ever end
+                raise
             walk.results()
 
     def next_ring(self) -> io_uring_buf_reg:
@@ -125,7 +130,7 @@ def test_its_group_goes_and_another_comes(ring: Subject, wire: Wire, opcode: int
     gone, reg = io_uring_buf_reg(bgid=BGID), standing.next_ring()
 
     with standing.still(give_up(ring.ring.fd, gone), take(ring.ring.fd, reg)) as others:
-        standing.page.let_go()
+        standing.page.fill()
         (cqe,) = ring.ring.complete()
         said = others()
 
@@ -143,7 +148,7 @@ def test_a_sends_group_goes_and_another_comes(ring: Subject, wire: Wire, issue: 
     gone, reg = io_uring_buf_reg(bgid=BGID), standing.next_ring()
 
     with standing.still(give_up(ring.ring.fd, gone), take(ring.ring.fd, reg)) as others:
-        standing.page.let_go()
+        standing.page.fill()
         (cqe,) = ring.ring.complete()
         said = others()
 
@@ -168,7 +173,7 @@ def test_its_emptied_group_becomes_a_ring(
     reg = standing.next_ring()
 
     with standing.still(take(ring.ring.fd, reg)) as others:
-        standing.page.let_go() if ends == "done" else standing.page.fail()
+        standing.page.fill() if ends == "done" else standing.page.fail()
         (cqe,) = ring.ring.complete()
         said = others()
 
@@ -204,7 +209,7 @@ def test_io_wq_has_another_buffer(ring: Subject, wire: Wire, opcode: int, kind: 
         assert settled(lambda: int(waiting() > 0 or ring.ring.cq_tail.value > 0), 1) == 1
         if kind is Kind.RING:
             standing.group.publish(1)
-        standing.page.let_go()
+        standing.page.fill()
         found = {cqe.user_data: cqe for cqe in ring.ring.complete(2)}
 
     assert (found[0].res, found[1].res) == (40, 9)
@@ -229,7 +234,7 @@ def test_a_ring_is_mapped_meanwhile(
     prot, offset = libc.PROT_READ | libc.PROT_WRITE, bufring.mmap_offset(3)
     with standing.still((NR_MMAP, 0, libc.PAGE_SIZE, prot, libc.MAP_SHARED, ring.ring.fd, offset)) as others:
         (addr,) = others()
-        standing.page.let_go()
+        standing.page.fill()
         (cqe,) = ring.ring.complete()
 
     assert (cqe.res, cqe.bid) == (40, BID)
@@ -251,6 +256,6 @@ def test_the_ring_is_closed_under_it(
         standing.queue(opcode, issue)
         with standing.still():
             subject.ring.close()
-            standing.page.let_go()
+            standing.page.fill()
 
     assert pins.after(close_under_it, wanted=0) == 0
