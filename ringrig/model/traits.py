@@ -288,6 +288,11 @@ TRAITS: dict[str, Trait] = {
             since=("6.17",),
         ),
         Trait(
+            name="rings_are_locked_memory",
+            says="a buffer ring counts as locked memory of the user (RLIMIT_MEMLOCK)",
+            where="io_uring/memmap.c io_create_region(): ctx->user",
+        ),
+        Trait(
             name="compat_length_unsigned",
             says="a 32-bit program's iov_len may have its sign bit set where a buffer is selected (others: -EINVAL)",
             where="io_uring/rw.c io_iov_compat_buffer_select_prep(), io_uring/net.c io_compat_msg_copy_hdr()",

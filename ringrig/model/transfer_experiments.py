@@ -15,6 +15,7 @@ from ringrig.uring import consts as c
 from ringrig.uring.compat import CompatRing, CompatVector
 from ringrig.uring.group import Group
 from ringrig.uring.memory import Arena, Unavailable
+from ringrig.uring.neighbour import Neighbour
 from ringrig.uring.probe import probe
 from ringrig.uring.requests import selecting
 
@@ -113,6 +114,16 @@ def _unix_inq(s: Subject) -> bool:
     return some and not none
 
 
+def _rings_are_locked_memory(_: Subject) -> bool:
+    """A ring of one page, by a process that may lock none."""
+    with Neighbour() as nobody:
+        nobody.ask("drop_rights")
+        nobody.ask("make")
+        nobody.ask("lock_no_memory")
+        res = nobody.ask("register", bgid=8)
+    return _among(Reply(res=res), yes=Reply(res=-errno.ENOMEM), no=[Reply(res=0)])
+
+
 def _compat_length_unsigned(_: Subject) -> bool:
     """On a ring of its own, set up as a 32-bit program does. Unavailable where there are none."""
     if why := probe()["absent"].get("compat32"):
@@ -170,5 +181,6 @@ TRANSFER_EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
     "unix_inq": _unix_inq,
     "multishot_length": _multishot_length,
     "send_bundle_alone": _send_bundle_alone,
+    "rings_are_locked_memory": _rings_are_locked_memory,
     "compat_length_unsigned": _compat_length_unsigned,
 }

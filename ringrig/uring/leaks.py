@@ -156,6 +156,10 @@ class ControlGroup:
         """
         return Oracle(counts=lambda: {"bytes charged": self._charged()}, each=32)
 
+    def charged(self) -> int:
+        """Bytes charged to the group now, the application's with them; each CPU may hold some 64 pages in advance."""
+        return int(self._read("memory.current", self._here))
+
     def _charged(self) -> int:
         """memory.stat is brought up to date every two seconds, or when some pages a CPU have moved: these do."""
         size = 2 * _MOVED * (os.cpu_count() or 1) * libc.PAGE_SIZE

@@ -19,7 +19,7 @@ from ringrig.uring.group import legacy
 from ringrig.uring.layout import MERGED
 from ringrig.uring.memory import Arena
 from ringrig.uring.probe import known_layout
-from ringrig.uring.requests import selecting
+from ringrig.uring.requests import iovec, selecting
 from ringrig.uring.ring import Cqe, Ring
 from ringrig.uring.structs import io_uring_params
 
@@ -117,12 +117,22 @@ class Player:
         with self.ring() as ring:
             return bufring.head(ring, bgid)
 
-    def drop_rights(self, memlock: int) -> None:
-        """Be nobody, who may lock so many bytes."""
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (memlock, memlock))
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
+    def register_buffers(self, count: int) -> int:
+        """IORING_REGISTER_BUFFERS of so many pages of this process: 0 or -errno."""
+        pages = (iovec * 1)(iovec(self.arena.anon(count * libc.PAGE_SIZE), count * libc.PAGE_SIZE))
+        with self.ring() as ring:
+            return ring.register(c.IORING_REGISTER_BUFFERS, ctypes.addressof(pages), 1)
+
+    def lock_no_memory(self) -> None:
+        """RLIMIT_MEMLOCK of 0."""
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
+
+    def drop_rights(self) -> None:
+        """Be nobody, if this is root."""
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
 
 
 class Neighbour:
