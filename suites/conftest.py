@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from ringrig.model.bugs import bugs
+from ringrig.model.bugs import shown_by
 from ringrig.model.calls import registration
 from ringrig.model.profiles import Deviation, Profile, load_profile, profile_for
 from ringrig.model.scene import Scene
@@ -98,9 +98,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What shows a bug that really was says so: -m regression, -m 'regression(bug="ID")'."""
     for item in items:
-        for bug in bugs():
-            if bug.shown_by(item.nodeid):
-                item.add_marker(pytest.mark.regression(bug=bug.id))
+        for bug in shown_by(item.nodeid):
+            item.add_marker(pytest.mark.regression(bug=bug.id))
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

@@ -61,13 +61,31 @@ class Bug:
 def bugs() -> tuple[Bug, ...]:
     """The registry, in its order. TypeError, ValueError for an entry that says what is not to be said."""
     tables: list[dict[str, Any]] = tomllib.loads(REGISTRY.read_text(encoding="utf-8"))["bug"]
-    found = tuple(
-        Bug(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
-        for table in tables
-    )
+    found = tuple(_bug(table) for table in tables)
     for one in found:
         if not one.cases and not one.why:
             raise ValueError(f"{one.id}: neither cases nor a reason why there is none")
+    return found
+
+
+def _bug(table: dict[str, Any]) -> Bug:
+    fields: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
+    }
+    return Bug(**fields)
+
+
+def shown_by(nodeid: str) -> list[Bug]:
+    """The bugs that a case shows; quick, as it is asked of each case of every session."""
+    return [bug for bug in _by_file().get(nodeid.partition("::")[0], ()) if bug.shown_by(nodeid)]
+
+
+@cache
+def _by_file() -> dict[str, list[Bug]]:
+    found: dict[str, list[Bug]] = {}
+    for bug in bugs():
+        for file in {case.partition("::")[0] for case in bug.cases}:
+            found.setdefault(file, []).append(bug)
     return found
 
 
