@@ -134,6 +134,33 @@ class Injector:
         kinds = frozenset(kind for kind in Kind if after[kind] < before[kind])
         return rows[2].result, Hit(fault=fault, kinds=kinds, stack=stack_of(self._logged()))
 
+    def quiet(self) -> None:
+        """Log no fault any more: a thousand calls under one would take their time over it."""
+        for kind in Kind:
+            self._write(f"{kind.value}/verbose", "0")
+
+    def spare_single_pages(self) -> None:
+        """Only what is larger than a page is denied, beside slab objects and copies."""
+        self._write(f"{Kind.PAGE.value}/min-order", "1")
+
+    def again(self, fault: Fault, rounds: int, call: tuple[int, ...], *then: tuple[int, ...]) -> int:
+        """The same system call under the same fault, and others without one, over and over: how often it failed."""
+        texts = [ctypes.create_string_buffer(text) for text in (b"1", b"0", str(fault.nth).encode())]
+        yes, no, nth = ((ctypes.addressof(text), len(text) - 1) for text in texts)
+        rows = table(
+            (NR_PWRITE64, self._marked, *(yes if fault.lasting else no)),
+            (NR_PWRITE64, self._nth, *nth),
+            call,
+            (NR_PWRITE64, self._nth, *no),  # may itself be the nth copy
+            (NR_PWRITE64, self._nth, *no),
+            (NR_PWRITE64, self._marked, *no),
+            *then,
+        )
+        self._from_then_on("100" if fault.lasting else "0")
+        run(rows, rounds)
+        self._from_then_on("0")
+        return rows[2].failures
+
     def _from_then_on(self, percent: str) -> None:
         for kind in _LASTING:
             self._write(f"{kind.value}/probability", percent)
