@@ -7,8 +7,9 @@ from enum import Enum
 from typing import Any
 
 from ringrig.uring import consts as c
+from ringrig.uring import libc
 
-PAGE = 4096
+PAGE = libc.PAGE_SIZE
 BACKED = 4 << 20
 """Bytes of memory at most that a described ring is given; one that wants more runs into nothing."""
 
@@ -65,7 +66,7 @@ class Memory(Enum):
     READ_ONLY = "PROT_READ"
     PROT_NONE = "PROT_NONE"
     UNMAPPED = "unmapped"
-    LOWEST = "unmapped, address 4096"
+    LOWEST = "unmapped, the second page of all"
     THEN_UNMAPPED = "a page, then nothing"
     THEN_READ_ONLY = "a page, then PROT_READ"
     THEN_PROT_NONE = "a page, then PROT_NONE"

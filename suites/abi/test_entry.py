@@ -11,7 +11,7 @@ from ringrig.model.calls import Arg, BufReg, BufStatus, Fd, registration, status
 from ringrig.model.spec import Model
 from ringrig.model.spoil import ABSENT, RING
 from ringrig.model.subject import Subject
-from ringrig.uring import bufring
+from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
 
 OPERATIONS = {
@@ -172,7 +172,7 @@ def test_registered_index_outlives_the_descriptor(make_ring: Stage) -> None:
     io_uring_register_get_file() looks into current->io_uring->registered_rings.
     """
     subject = make_ring()
-    page = subject.memory(registration().memory, 4096)
+    page = subject.memory(registration().memory, libc.PAGE_SIZE)
     slot = subject.ring.register_ring_fd()
     assert slot >= 0
     fd = subject.ring.fd

@@ -26,7 +26,7 @@ from ringrig.model.profiles import Profile
 from ringrig.model.scene import Scene
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Buffer, Issue, Kind, Op, Source, Stock, Then, Transfer, incoming
-from ringrig.uring import bufring
+from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
 from ringrig.uring.counters import settled
 from ringrig.uring.group import Group, Pipe, bids, legacy, remove_legacy
@@ -84,7 +84,7 @@ def noise(make_ring: Callable[..., Subject]) -> Iterator[Callable[[Subject], Non
     answers = {0}
 
     def start(subject: Subject) -> None:
-        page = subject.arena.anon(4096)
+        page = subject.arena.anon(libc.PAGE_SIZE)
 
         def work() -> None:
             while not stop.is_set():
@@ -273,7 +273,7 @@ def test_4_a_wider_bid_is_cut(profile: Profile, group: Group) -> None:
 
 def test_4_no_bid_beyond_16_bits_is_provided(ring: Subject) -> None:
     """PROVIDE of bid 65535 works, of two from 65535 on is -EINVAL, of 65536 -E2BIG. io_provide_buffers_prep()"""
-    addr = ring.arena.anon(4096)
+    addr = ring.arena.anon(libc.PAGE_SIZE)
 
     assert legacy(ring.ring, bgid=7, addr=addr, count=1, bid=65535) == 0
     assert legacy(ring.ring, bgid=7, addr=addr, count=2, bid=65535) == -errno.EINVAL
@@ -284,7 +284,7 @@ def test_4_no_bid_beyond_16_bits_is_provided(ring: Subject) -> None:
 def test_5_groups_at_the_ends_of_16_bits(ring: Subject, make_group: Callable[..., Group], kind: Kind) -> None:
     """Groups 0, 63, 64, 0x7fff, 0x8000 and 65535 at once: a read of each gets its own buffer."""
     ids = (0, 63, 64, 0x7FFF, 0x8000, 0xFFFF)
-    addr = ring.arena.anon(4096)
+    addr = ring.arena.anon(libc.PAGE_SIZE)
     for bid, bgid in enumerate(ids):
         if kind is Kind.RING:
             make_group(bgid=bgid).publish(bid)
@@ -305,7 +305,7 @@ def test_5_an_id_beyond_16_bits_is_no_other_group(ring: Subject, profile: Profil
 
     Either way a request for the lower half finds nothing.
     """
-    page = ring.arena.anon(4096)
+    page = ring.arena.anon(libc.PAGE_SIZE)
     reg = io_uring_buf_reg(ring_addr=page, ring_entries=1, bgid=7, flags=1 << 15)
 
     res = ring.ring.register(c.IORING_REGISTER_PBUF_RING, reg, 1)

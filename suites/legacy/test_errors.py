@@ -11,6 +11,7 @@ import pytest
 
 from ringrig.model.subject import Subject
 from ringrig.uring import consts as c
+from ringrig.uring import libc
 from ringrig.uring.group import Group, remove_legacy
 from ringrig.uring.structs import io_uring_sqe
 
@@ -64,7 +65,7 @@ PAIRS = [
 
 
 def _provide(ring: Subject, *wrongs: Wrong) -> int:
-    return _say(ring, c.IORING_OP_PROVIDE_BUFFERS, wrongs, fd=1, addr=ring.arena.anon(4096), len=64)
+    return _say(ring, c.IORING_OP_PROVIDE_BUFFERS, wrongs, fd=1, addr=ring.arena.anon(libc.PAGE_SIZE), len=64)
 
 
 def _say(ring: Subject, opcode: int, wrongs: tuple[Wrong, ...], **good: int) -> int:

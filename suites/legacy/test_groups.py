@@ -15,6 +15,7 @@ from ringrig.model.spec import Model
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Buffer, Kind, Op, Stock, Then, Transfer
 from ringrig.uring import consts as c
+from ringrig.uring import libc
 from ringrig.uring.group import Group, legacy, remove_legacy
 from ringrig.uring.requests import selecting
 
@@ -48,7 +49,7 @@ def test_removing_counts(ring: Subject, model: Model, bgid: int, count: int) -> 
 @both_sides
 def test_first_in_first_out(ring: Subject, bgid: int) -> None:
     """Buffers provided in three calls: handed out in that order. io_add_buffers() appends."""
-    addr = ring.arena.anon(4096)
+    addr = ring.arena.anon(libc.PAGE_SIZE)
     for bid, count in ((40, 2), (7, 1), (65534, 2)):
         assert legacy(ring.ring, bgid=bgid, addr=addr, count=count, bid=bid) == 0
 
@@ -79,7 +80,7 @@ def test_what_comes_back_comes_back_in_front(ring: Subject, profile: Profile) ->
 
 def test_the_same_bid_may_be_provided_again(ring: Subject) -> None:
     """PROVIDE of bid 1 three times: three buffers. Nobody compares."""
-    addr = ring.arena.anon(4096)
+    addr = ring.arena.anon(libc.PAGE_SIZE)
     for _ in range(3):
         assert legacy(ring.ring, bgid=7, addr=addr, count=1, bid=1) == 0
 
@@ -114,7 +115,7 @@ def test_each_buffer_of_a_call_has_its_own_place(ring: Subject) -> None:
 @pytest.mark.parametrize("kind", ["ring_first", "legacy_first"])
 def test_both_kinds_side_by_side(ring: Subject, make_group: Callable[..., Group], kind: str) -> None:
     """A ring and a legacy group under two ids: each request gets the buffer of the group it names."""
-    addr = ring.arena.anon(4096)
+    addr = ring.arena.anon(libc.PAGE_SIZE)
     if kind == "ring_first":
         group = make_group(bgid=6)
         assert legacy(ring.ring, bgid=7, addr=addr, count=2, bid=50) == 0
@@ -142,7 +143,7 @@ def test_a_failure_breaks_its_link(ring: Subject, group: Group, opcode: int, bgi
     sqe = ring.ring.sqe()
     sqe.opcode, sqe.fd, sqe.buf_group, sqe.flags, sqe.user_data = opcode, 1, bgid, c.IOSQE_IO_LINK, 1
     if opcode == c.IORING_OP_PROVIDE_BUFFERS:
-        sqe.addr, sqe.len = ring.arena.anon(4096), 64
+        sqe.addr, sqe.len = ring.arena.anon(libc.PAGE_SIZE), 64
     ring.ring.sqe().user_data = 2
 
     found = {cqe.user_data: cqe.res for cqe in ring.ring.complete(2)}
@@ -152,7 +153,7 @@ def test_a_failure_breaks_its_link(ring: Subject, group: Group, opcode: int, bgi
 
 def test_success_keeps_its_link(ring: Subject) -> None:
     """PROVIDE, REMOVE, NOP in one link: 0, the count, 0, in that order."""
-    addr = ring.arena.anon(4096)
+    addr = ring.arena.anon(libc.PAGE_SIZE)
     for number, opcode in enumerate(
         (c.IORING_OP_PROVIDE_BUFFERS, c.IORING_OP_REMOVE_BUFFERS, c.IORING_OP_NOP)
     ):

@@ -11,7 +11,7 @@ import pytest
 
 from ringrig.model.spec import name_of
 from ringrig.model.subject import Subject
-from ringrig.uring import bufring
+from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
 from ringrig.uring.group import Group, legacy, remove_legacy
 from ringrig.uring.requests import selecting
@@ -71,7 +71,7 @@ def test_removing_as_many_as_can_be(ring: Subject, there: int) -> None:
 @pytest.mark.parametrize("count", [1, 2, 5], ids=["one", "some", "more_than_there_are"])
 def test_neither_says_anything_of_a_buffer(ring: Subject, count: int) -> None:
     """PROVIDE and REMOVE report 0 and a number, and no flag: no buffer is the completion's."""
-    addr = ring.arena.anon(4096)
+    addr = ring.arena.anon(libc.PAGE_SIZE)
 
     provided = _say(ring, c.IORING_OP_PROVIDE_BUFFERS, fd=3, addr=addr, len=64, off=700)
     removed = _say(ring, c.IORING_OP_REMOVE_BUFFERS, fd=count)
@@ -115,12 +115,12 @@ def test_done_by_a_worker(
         assert ring.provide_buffers(bgid=7, count=5) == 0
     fields = {"fd": 2}
     if opcode == c.IORING_OP_PROVIDE_BUFFERS:
-        fields = {"fd": 2, "addr": ring.arena.anon(4096), "len": 64}
+        fields = {"fd": 2, "addr": ring.arena.anon(libc.PAGE_SIZE), "len": 64}
 
     found = _say(ring, opcode, flags=c.IOSQE_ASYNC, **fields)
 
     assert found == [(1, want, 0)]
-    assert bufring.register(ring.ring, addr=ring.arena.anon(4096), bgid=900) == 0
+    assert bufring.register(ring.ring, addr=ring.arena.anon(libc.PAGE_SIZE), bgid=900) == 0
     assert bufring.unregister(ring.ring, 900) == 0
     assert legacy(ring.ring, bgid=8, addr=ring.arena.anon(64), count=1) == 0
 

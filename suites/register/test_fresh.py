@@ -12,7 +12,7 @@ from ringrig.model.calls import Memory, kernel_registration, registration
 from ringrig.model.profiles import Profile
 from ringrig.model.spec import name_of
 from ringrig.model.subject import Subject
-from ringrig.uring import bufring
+from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
 from ringrig.uring.group import Group, bids
 from ringrig.uring.layout import MERGED
@@ -138,7 +138,7 @@ def test_user_ring_cannot_be_mapped(ring: Subject, group: Group, profile: Profil
 
     io_pbuf_get_bl(), io_region_validate_mmap(): -EINVAL, which older kernels turn into -ENOMEM.
     """
-    addr = mmap(4096, PROT_READ | PROT_WRITE, MAP_SHARED, ring.ring.fd, bufring.mmap_offset(7))
+    addr = mmap(libc.PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, ring.ring.fd, bufring.mmap_offset(7))
 
     refusal = errno.EINVAL if "mmap_refusal_is_einval" in profile.traits else errno.ENOMEM
     assert name_of(addr) == name_of(-refusal)
