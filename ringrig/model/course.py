@@ -38,6 +38,8 @@ def expect(call: Transfer, stock: Stock | None, traits: Traits) -> Result:
 
 def meaningless(call: Transfer, stock: Stock | None, traits: Traits) -> str:
     """Why there is nothing to expect, or ""."""
+    if call.op.multishot and call.issue is Issue.IO_WQ and Then.TIMEOUT in call.then:
+        return "io_wq_submit_work() has a multishot wait for poll, and does not start its linked timeout"
     if (
         call.op.multishot
         and stock
@@ -61,6 +63,8 @@ class _Course:
         self.filled: list[tuple[int, bytes]] = []
         self.sent = b""
         self.in_io_wq = call.issue is Issue.IO_WQ
+        # A multishot that io-wq has to run, as the file may block, is a single one: io_wq_submit_work().
+        self.goes_on = call.op.multishot and not (self.in_io_wq and call.file is Source.FIFO)
         self.moved = 0
         self.short = False
         self.taken = 0
@@ -85,6 +89,8 @@ class _Course:
             return self._say(-errno.EBADF, "io_uring/io_uring.c io_assign_file(): before anything else")
         if self.call.file is Source.NOT_A_SOCKET:
             return self._say(-errno.ENOTSOCK, f"{_NET} sock_from_file(): before the selection")
+        if self.call.op is Op.READ_MULTISHOT and not self.call.file.pollable:
+            return self._say(-errno.EBADFD, f"{_RW} io_read_mshot(), io_wq_submit_work(): nothing to poll")
         return ""
 
     def _go(self) -> str:
@@ -131,7 +137,7 @@ class _Course:
     def _at_selection(self) -> bool:
         """A ring's buffer is gone as it is selected where nothing would protect it until the end."""
         call = self.call
-        unlocked = self.in_io_wq and (not call.op.multishot or "multishot_in_io_wq" in self.traits)
+        unlocked = self.in_io_wq and (not self.goes_on or "multishot_in_io_wq" in self.traits)
         return self.ring and (unlocked or not call.file.pollable or call.op is Op.SEND)
 
     @property
@@ -223,7 +229,7 @@ class _Course:
             data = RECVMSG_HEADER.pack(0, 0, count, 0) + data
         self.moved += count
         self.short = call.op.reads and count < room  # a failure to io_uring/rw.c: it is not skipped
-        more = call.op.multishot and count > 0
+        more = self.goes_on and count > 0
         nonempty = "unix_inq" in self.traits and call.file is Source.SOCKET and ready > count
         self.replies.append(Reply(res=len(data), bid=self._take(), more=more, nonempty=nonempty))
         if data:
@@ -242,9 +248,12 @@ class _Course:
         if event in {Then.CANCEL, Then.TIMEOUT}:
             read = call.op in {Op.READ, Op.READV}
             held = read and not self.ring and "poll_arm_returns_legacy_buffer" not in self.traits
-            held = held or (call.op is Op.READV and "waiting_readv_keeps_buffer" in self.traits)
+            tried = (
+                call.op is Op.READV and call.file is not Source.FIFO
+            )  # which is asked first whether it is ready
+            held = held or (tried and "waiting_readv_keeps_buffer" in self.traits)
             why = f"{_POLL} io_arm_poll_handler(), {_RW} io_read(): what a waiting request holds"
             return self._fail(errno.ECANCELED, why, loses=self._at_selection or held)
         why = self._no_buffer() or self._arrives(call.more if event is Then.DATA else 0)
-        self.in_io_wq = self.in_io_wq and not call.op.multishot  # woken, it goes on in the submitter's task
+        self.in_io_wq = self.in_io_wq and not self.goes_on  # woken, it goes on in the submitter's task
         return why

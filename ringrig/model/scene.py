@@ -158,6 +158,7 @@ class Scene:
         """Issue a request that finds nothing, and see it wait; the other end of its file."""
         near, far = open_source(call.file, self.arena)
         self._near = near
+        self._before = self._image()
         self._submit(self._queue(call, near))
         assert self._until_it_waits(call) == ()
         return far
@@ -235,7 +236,7 @@ class Scene:
         sqe = self.ring.sqe()
         sqe.opcode, sqe.fd, sqe.user_data = c.IORING_OP_TIMEOUT_REMOVE, -1, _OTHER
         sqe.addr, sqe.addr2 = _TIMEOUT, self._time(0)
-        sqe.timeout_flags = c.IORING_LINK_TIMEOUT_UPDATE
+        sqe.timeout_flags = c.IORING_TIMEOUT_UPDATE | c.IORING_LINK_TIMEOUT_UPDATE
 
     def _finish(self, call: Transfer, far: FileIO, queued: int) -> tuple[Reply, ...]:
         """Completions, to the last; `call.then` happens when the request is seen to wait."""

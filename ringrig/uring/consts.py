@@ -92,6 +92,7 @@ IORING_OP_SEND_ZC: Final = 47
 IORING_OP_READ_MULTISHOT: Final = 49
 
 # sqe->timeout_flags
+IORING_TIMEOUT_UPDATE: Final = 1 << 1
 IORING_LINK_TIMEOUT_UPDATE: Final = 1 << 4
 
 # sqe->flags

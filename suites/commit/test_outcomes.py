@@ -26,6 +26,8 @@ COMMON = {
     "waits_for_data": Transfer(op=Op.READ, then=(Then.DATA,), more=40),
     "waits_for_the_end": Transfer(op=Op.READ, then=(Then.EOF,)),
     "waits_and_is_cancelled": Transfer(op=Op.READ, then=(Then.CANCEL,)),
+    "waits_and_its_timeout_runs_out": Transfer(op=Op.READ, then=(Then.TIMEOUT,)),
+    "linked_behind_a_failure": Transfer(op=Op.READ, ready=40, behind_failure=True),
     "closed_descriptor": Transfer(op=Op.READ, source=Source.CLOSED),
     "skips_its_completion": Transfer(op=Op.READ, ready=64, skip_success=True),
     "comes_short_in_spite_of_skipping": Transfer(op=Op.READ, ready=40, skip_success=True),
@@ -38,6 +40,9 @@ READS = {
     "file_shorter_than_wanted": Transfer(op=Op.READ, source=Source.FILE, ready=20),
     "file_at_its_end": Transfer(op=Op.READ, source=Source.FILE),
     "device_without_poll": Transfer(op=Op.READ, source=Source.ZERO, length=24),
+    "blocking_pipe_with_data": Transfer(op=Op.READ, source=Source.FIFO, ready=40),
+    "blocking_pipe_waits_for_data": Transfer(op=Op.READ, source=Source.FIFO, then=(Then.DATA,), more=40),
+    "blocking_pipe_waits_and_is_cancelled": Transfer(op=Op.READ, source=Source.FIFO, then=(Then.CANCEL,)),
 }
 RECEIVES = {
     **COMMON,
@@ -51,6 +56,7 @@ SENDS = {
     "closed_descriptor": Transfer(op=Op.SEND, source=Source.CLOSED),
     "not_a_socket": Transfer(op=Op.SEND, source=Source.NOT_A_SOCKET),
     "skips_its_completion": Transfer(op=Op.SEND, skip_success=True),
+    "linked_behind_a_failure": Transfer(op=Op.SEND, behind_failure=True),
 }
 MULTISHOTS = {
     "data_in_two_waves": Transfer(op=Op.READ, ready=40, then=(Then.DATA, Then.CANCEL), more=30),
@@ -60,13 +66,25 @@ MULTISHOTS = {
     "end": Transfer(op=Op.READ, eof=True),
     "data_and_then_the_end": Transfer(op=Op.READ, ready=40, then=(Then.EOF,)),
     "nothing_and_is_cancelled": Transfer(op=Op.READ, then=(Then.CANCEL,)),
+    "nothing_and_its_timeout_runs_out": Transfer(op=Op.READ, then=(Then.TIMEOUT,)),
+    "linked_behind_a_failure": Transfer(op=Op.READ, ready=40, behind_failure=True),
     "closed_descriptor": Transfer(op=Op.READ, source=Source.CLOSED),
+}
+READ_MULTISHOTS = {
+    **MULTISHOTS,
+    "blocking_pipe_with_data": Transfer(op=Op.READ, source=Source.FIFO, ready=40, then=(Then.CANCEL,)),
+    "blocking_pipe_waits_for_data": Transfer(
+        op=Op.READ, source=Source.FIFO, then=(Then.DATA, Then.CANCEL), more=40
+    ),
+    "blocking_pipe_waits_and_is_cancelled": Transfer(op=Op.READ, source=Source.FIFO, then=(Then.CANCEL,)),
+    "device_without_poll": Transfer(op=Op.READ, source=Source.ZERO),
+    "file": Transfer(op=Op.READ, source=Source.FILE, ready=40),
 }
 TABLES = [
     ((Op.READ, Op.READV), READS, ()),
     ((Op.RECV, Op.RECVMSG), RECEIVES, ()),
     ((Op.SEND,), SENDS, ("send_select",)),
-    ((Op.READ_MULTISHOT,), MULTISHOTS, ("read_multishot",)),
+    ((Op.READ_MULTISHOT,), READ_MULTISHOTS, ("read_multishot",)),
     ((Op.RECV_MULTISHOT, Op.RECVMSG_MULTISHOT), MULTISHOTS, ("recv_multishot",)),
 ]
 CASES = [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import pytest
@@ -127,3 +128,75 @@ def test_a_malformed_request_takes_no_buffer(ring: Subject, group: Group, call: 
         assert (cqe.res, cqe.flags) == (-call.error, 0)
         assert group.read(length=1).bid == 4
         assert near.recv(8) == b"data"
+
+
+def test_a_nop_takes_no_buffer_or_reports_it(ring: Subject, group: Group) -> None:
+    """NOP with a selection: -EOPNOTSUPP; with patches/nop-buffer-select the buffer is in the completion, and gone.
+
+    io_init_req(): accepted without a use would lose what the application asked for.
+    """
+    group.publish(4, 9)
+    selecting(ring.ring, c.IORING_OP_NOP, -1, bgid=group.bgid)
+
+    cqe = ring.ring.complete()[0]
+    left = group.read(length=1).bid
+
+    refused = (cqe.res, cqe.flags, left) == (-errno.EOPNOTSUPP, 0, 4)
+    assert refused or (cqe.res >= 0, cqe.bid, left) == (True, 4, 9)
+
+
+def test_a_command_takes_no_buffer(ring: Subject, group: Group) -> None:
+    """URING_CMD with a selection is refused before its file is looked at: -EOPNOTSUPP; -EINVAL where a multishot may.
+
+    io_init_req(), io_uring_cmd_prep()
+    """
+    group.publish(4)
+    selecting(ring.ring, c.IORING_OP_URING_CMD, -1, bgid=group.bgid)
+
+    cqe = ring.ring.complete()[0]
+
+    assert cqe.res in {-errno.EOPNOTSUPP, -errno.EINVAL}
+    assert (cqe.flags, group.read(length=1).bid) == (0, 4)
+
+
+@pytest.mark.parametrize("opcode", [c.IORING_OP_READ, c.IORING_OP_RECV], ids=["read", "recv"])
+def test_who_does_not_ask_gets_none(ring: Subject, make_group: Callable[..., Group], opcode: int) -> None:
+    """A request without IOSQE_BUFFER_SELECT, and there is a group 0: into its own memory. io_do_buffer_select()"""
+    group = make_group(bgid=0)
+    group.publish(4)
+    own = ring.arena.anon(64)
+    near, far = socket.socketpair()
+    with near, far:
+        far.send(b"data")
+        sqe = ring.ring.sqe()
+        sqe.opcode, sqe.fd, sqe.addr, sqe.len = opcode, near.fileno(), own, 64
+
+        cqe = ring.ring.complete()[0]
+
+    assert (cqe.res, cqe.bid, ctypes.string_at(own, 4)) == (4, None, b"data")
+    assert group.read(length=1).bid == 4
+
+
+@pytest.mark.parametrize("allowed", [True, False], ids=["allowed", "not_allowed"])
+def test_a_restricted_ring(make_ring: Callable[..., Subject], allowed: bool) -> None:
+    """A ring restricted to READs, and to no flag or to IOSQE_BUFFER_SELECT: -EACCES and no buffer, or the buffer.
+
+    io_check_restriction()
+    """
+    subject = make_ring(flags=c.IORING_SETUP_R_DISABLED)
+    flags = c.IOSQE_BUFFER_SELECT * allowed
+    subject.ring.restrict(
+        (c.IORING_RESTRICTION_REGISTER_OP, c.IORING_REGISTER_PBUF_RING),
+        (c.IORING_RESTRICTION_REGISTER_OP, c.IORING_UNREGISTER_PBUF_RING),
+        (c.IORING_RESTRICTION_SQE_OP, c.IORING_OP_READ),
+        (c.IORING_RESTRICTION_SQE_FLAGS_ALLOWED, flags),
+    )
+    assert subject.ring.enable() == 0
+    group = Group(subject.ring, subject.arena)
+    assert group.register() == 0
+    subject.owns(group.bgid)
+    group.publish(4)
+
+    cqe = group.read(length=8)
+
+    assert (cqe.res, cqe.bid) == ((8, 4) if allowed else (-errno.EACCES, None))
