@@ -99,7 +99,7 @@ class Explanation:
             label=target.label,
             folder=bench.context.folder,
             runs=tuple(mine),
-            against=good.words,
+            against=f"compared with {good.words}, {len(good.runs)} runs, {len(failing)} of the one that fails",
             finding=finding,
             texts=again.texts_of(target),
         )

@@ -112,7 +112,7 @@ def _call(found: Finding) -> list[str]:
 
 def _evidence(explained: Explained) -> Iterator[str]:
     found = explained.finding
-    yield f"compared with {explained.against}"
+    yield explained.against
     yield from found.evidence
     for other in found.others[:_MORE]:
         led = next(filter(None, (other.went, other.missed)), None)
