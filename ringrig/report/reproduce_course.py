@@ -212,7 +212,14 @@ class Course:
                 where, there = slot
                 expression = f"buf_ring_slot({self._memory.place(number, there)}, {where})->{name}"
                 write = self._memory.pointer if name == "addr" else names.number
-                found.append(Seen(what=name, expression=expression, value=write(new), before=write(old)))
+                found.append(
+                    Seen(
+                        what=f"{name} of slot {where}",
+                        expression=expression,
+                        value=write(new),
+                        before=write(old),
+                    )
+                )
             if not self._stores.in_ring(number, at):
                 found += (
                     Seen(

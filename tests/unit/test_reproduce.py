@@ -141,7 +141,7 @@ def test_what_the_kernel_wrote_decides() -> None:
     main = _main(_text([*opening, _read(8, 0)], [*opening, moved]))
 
     fields = "buf_ring_slot(br1, 0)->addr, (uintptr_t)(br1 + 64), (uintptr_t)(br1 + 72));"
-    assert main.endswith(f'verdict("addr", {fields} }} ')
+    assert main.endswith(f'verdict("addr of slot 0", {fields} }} ')
 
 
 def test_memory_that_nothing_uses_is_left_out() -> None:
