@@ -10,7 +10,7 @@ import pytest
 from ringrig.model.calls import registration, unregistration
 from ringrig.model.subject import Subject
 from ringrig.uring import consts as c
-from ringrig.uring.counters import Disturbed, PinWatch, settled, vmapped_rings
+from ringrig.uring.counters import Disturbed, PinWatch, pinned_pages, settled, vmapped_rings
 from ringrig.uring.group import Group, Pipe
 
 ENTRIES = {"one": 1, "one_page": 256, "two_pages": 512, "most": 32768}
@@ -105,7 +105,7 @@ def test_a_mapping_outlives_its_ring(make_group: Callable[..., Group], entries: 
     assert old.memory.raw() == b"\x5a" * size
 
 
-@pytest.mark.needs("vmallocinfo")
+@pytest.mark.needs("vmallocinfo", "pin_counters")
 @pytest.mark.parametrize("leave", ["unregister", "close"])
 def test_kernel_mapping_of_user_memory_goes(
     make_ring: Callable[..., Subject], shared_kernel: bool, leave: str
@@ -115,7 +115,8 @@ def test_kernel_mapping_of_user_memory_goes(
     io_pin_pbuf_ring() maps the pages with vmap(); 6.10 to 6.13 never call vunmap() for user memory
     (io_pages_unmap() with put_pages false); ef62de3c4ad5 replaced it.
     """
-    before = settled(vmapped_rings, 0, seconds=0.3)
+    settled(pinned_pages, 0, seconds=0.3)  # rings of earlier cases have gone
+    before, pinned = vmapped_rings(), pinned_pages()
     subject = make_ring()
     for bgid in range(16):
         assert subject.say(registration(entries=512, bgid=bgid)).res == 0
@@ -128,7 +129,8 @@ def test_kernel_mapping_of_user_memory_goes(
     else:
         subject.ring.close()
 
-    left = settled(vmapped_rings, before, seconds=1.0) - before
+    settled(pinned_pages, pinned, seconds=2)  # the mapping goes with the pages, just before or after them
+    left = settled(vmapped_rings, before, seconds=0.1) - before
     if shared_kernel and 0 < left < 16:
         raise Disturbed(f"others moved /proc/vmallocinfo: {left} areas more than before")
     assert left <= 0, f"{left} vmalloc areas of buffer rings are left of 16"
