@@ -13,7 +13,7 @@ from ringrig import runs
 from ringrig.cache import Say
 from ringrig.campaign import again
 from ringrig.campaign.again import Bench, Run
-from ringrig.campaign.finding import Comparison, Explained, Passing
+from ringrig.campaign.finding import Comparison, Explained, Passing, of_splat
 from ringrig.campaign.kernel import sources
 from ringrig.campaign.mutate import collect
 from ringrig.campaign.returns import traced
@@ -93,7 +93,7 @@ class Explanation:
             good = self._passing(stack, bench, mine, target, wanted)
         again.keep(bench.context.folder, {"failing": mine, "passing": good.runs})
         self._say("comparing what the runs executed")
-        finding = Comparison(failing, good, target).finding()
+        finding = of_splat(failing[0], _lines(target)) or Comparison(failing, good, target).finding()
         return Explained(
             case=self._case,
             label=target.label,
@@ -146,7 +146,6 @@ class Explanation:
             mine = bench.times(self._case, 2)
             failing = _failing(mine, self._case, target.label)
         again.keep(bench.context.folder, {"failing": mine})
-        vmlinux = target.vmlinux if isinstance(target, Image) else None
         files = sources(self._spec, wanted, say=self._say).files if built else {}
         texts = {name: source.text for name, source in files.items()}
         last = failing[-1]
@@ -156,9 +155,13 @@ class Explanation:
             folder=bench.context.folder,
             runs=tuple(mine),
             against=f"traced by {last.means}" if last.means else "not traced: the case's process was lost",
-            finding=traced(last, texts, Lines(Path(vmlinux) if vmlinux else None)),
+            finding=of_splat(last, _lines(target)) or traced(last, texts, _lines(target)),
             texts=texts,
         )
+
+
+def _lines(target: Target) -> Lines:
+    return Lines(target.vmlinux if isinstance(target, Image) else None)
 
 
 def _with(wanted: Wanted, fragment: str, *, guest: str) -> Wanted:

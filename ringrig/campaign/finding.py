@@ -14,9 +14,13 @@ from ringrig.campaign.courses import Parting, Seen, literals, part
 from ringrig.campaign.coverage_counts import Counts, Place, count
 from ringrig.campaign.pair import Pair
 from ringrig.kernel.spec import Target
+from ringrig.vm.lines import Lines
 
+_SPLAT_LINES = 40
 _AT_A_TIME = 6
 """Calls whose counters are read by gcov at once: most cases part early."""
+# As Lines.annotate() writes it.
+_NAMED = re.compile(r"\b([A-Za-z_]\w*)[\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+ \(io_uring/([\w.-]+):(\d+)")
 _GOT = re.compile(r"\bgot [^\n,]*?-(E[A-Z0-9]{2,})\b")
 
 
@@ -77,6 +81,18 @@ def complained_of(run: Run) -> str:
     """The errno which the case got and did not want, or empty: it names it, or got it as the result of a call or completion."""
     found = _GOT.search(run.words)
     return found[1] if found else ""
+
+
+def of_splat(run: Run, lines: Lines) -> Finding | None:
+    """What the kernel itself complained of during a run: the first function of io_uring's in its words; None: it did not."""
+    if not run.splat:
+        return None
+    said = lines.annotate(run.splat)
+    evidence = tuple(line for line in said.splitlines() if line.strip())[:_SPLAT_LINES]
+    named = _NAMED.search(said)
+    if named is None:
+        return Finding(how="nothing", evidence=evidence)
+    return Finding(how="splat", place=(named[2], int(named[3])), function=named[1], evidence=evidence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

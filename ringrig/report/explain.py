@@ -65,7 +65,7 @@ def _where(explained: Explained) -> Iterator[str]:
         yield f"called by {' > '.join(found.chain)}"
 
 
-_UNKNOWN = "both took the same lines of the files that are counted, and no line is named by an errno: nothing to point at"
+_UNKNOWN = "nothing to point at: in the files that are counted, or the functions that are traced, nothing decided it"
 
 
 def _happened(explained: Explained) -> str:

@@ -11,7 +11,7 @@ from ringrig.campaign import returns
 from ringrig.campaign.again import REST, Call, Run, run_of
 from ringrig.campaign.courses import Seen, literals, part
 from ringrig.campaign.coverage_counts import Counts
-from ringrig.campaign.finding import Explained, Finding, complained_of
+from ringrig.campaign.finding import Explained, Finding, complained_of, of_splat
 from ringrig.campaign.pair import Pair
 from ringrig.errors import NothingRan
 from ringrig.plugin.keeper import Outcome
@@ -161,6 +161,16 @@ def test_a_call_that_returned_something_else_is_not_looked_into():
 
     assert (found.how, found.function) == ("nothing", "")
     assert "no function that is traced returned -EINVAL" in found.evidence[0]
+
+
+def test_a_splat_says_where_by_itself():
+    """The first function of io_uring's that has a line; the helpers of the panic before it are not meant."""
+    splat = "RIP: kfree+0x1/0x2 (mm/slub.c:9)\n io_kbuf_commit.isra.0+0x10/0x90 (io_uring/kbuf.c:77)\n io_read+0x1/0x2 (io_uring/rw.c:5)"
+
+    found = of_splat(Run(failed=True, splat=splat), Lines(None))
+
+    assert found is not None
+    assert (found.how, found.place, found.function) == ("splat", ("kbuf.c", 77), "io_kbuf_commit")
 
 
 def test_a_case_that_is_left_out_has_nothing_to_explain():
