@@ -118,11 +118,12 @@ class Course:
         ):
             self.steps.append(step)
 
-    def _new(self, kind: str) -> str:
+    def name(self, kind: str) -> str:
+        """A new variable."""
         self._count[kind] = self._count.get(kind, 0) + 1
         return f"{kind}{self._count[kind]}"
 
-    def _returned(self, event: Event, step: Step, call: str, *, success: bool = False) -> None:
+    def returned(self, event: Event, step: Step, call: str, *, success: bool = False) -> None:
         """The call's result is its first; `success`: any that is no error counts as 0."""
         step.call = call
         res = event.get("res", 0)
@@ -138,7 +139,7 @@ class Course:
         ):  # what is pointed to before what points there
             data = bytes.fromhex(raw)
             if kind == "iovec" and data:
-                name = self._new("iov")
+                name = self.name("iov")
                 step.declares.append(f"struct iovec {name}[{len(data) // 16}]")
                 for at in range(0, len(data), 16):
                     base, length = (int.from_bytes(data[one : one + 8], "little") for one in (at, at + 8))
@@ -148,14 +149,14 @@ class Course:
                     )
                 self._memory.name_heap(addr, name)
             elif kind == "msghdr" and len(data) == 56:
-                name = self._new("msg")
+                name = self.name("msg")
                 step.declares.append(f"struct msghdr {name}")
-                lines.append(f"{name} = (struct msghdr){{ {self._message(data)} }};")
+                lines.append(f"{name} = (struct msghdr){{ {names.message(data, self._memory.argument)} }};")
                 self._memory.name_heap(addr, f"&{name}")
             elif kind == "bytes" and data:
                 self._memory.name_heap(addr, f"(const void *){names.text(data)}")
             elif kind.startswith("io_uring_") and kind in _WRITTEN_BACK:
-                name = self._new(_WRITTEN_BACK[kind])
+                name = self.name(_WRITTEN_BACK[kind])
                 step.declares.append(
                     f"struct {kind} {name}{f'[{len(data) // 16}]' if len(data) % 40 else ''}"
                 )
@@ -174,15 +175,6 @@ class Course:
 
     def _pointer_or_fd(self, value: int) -> str:
         return self._memory.descriptor(value) if value < 1 << 16 else self._memory.pointer(value)
-
-    def _message(self, data: bytes) -> str:
-        said = []
-        for name, at, size in _MSGHDR:
-            held = int.from_bytes(data[at : at + size], "little")
-            if held:
-                pointer = name in {"msg_name", "msg_iov", "msg_control"}
-                said.append(f".{name} = {self._memory.argument(held) if pointer else names.number(held)}")
-        return ", ".join(said) or "0"
 
     def _completed(self, step: Step) -> None:
         """CQEs that have come, a late one of the step before included."""
@@ -236,7 +228,7 @@ class Course:
     # One method for each call, named after it.
 
     def _io_uring_setup(self, event: Event, step: Step) -> None:
-        ring = self._new("ring")
+        ring = self.name("ring")
         step.declares.append(f"struct ring {ring}")
         raw = bytes.fromhex(event["mem"][0][2]) if event["mem"] else bytes(120)
         given = io_uring_params.from_buffer_copy(raw)
@@ -245,7 +237,7 @@ class Course:
         if given.flags & c.IORING_SETUP_NO_MMAP:
             step.refused = "its io_uring lives in memory of the application's (IORING_SETUP_NO_MMAP)"
         params = f"(struct io_uring_params){{ {', '.join(said) or '0'} }}"
-        self._returned(event, step, f"setup(&{ring}, {event['args'][0]}, {params})", success=True)
+        self.returned(event, step, f"setup(&{ring}, {event['args'][0]}, {params})", success=True)
         if event.get("res", -1) >= 0 and event["mem"]:
             params_then = io_uring_params.from_buffer_copy(bytes.fromhex(event["mem"][0][3]))
             self._rings[event["res"]] = Ring(name=ring, params=params_then)
@@ -262,14 +254,14 @@ class Course:
                 ring.sqes = event["region"]
                 return self._memory.add(ring.sqes, event["res"], length, f"{ring.name}.sqes")
         to = self._memory.argument(addr)
-        name = self._new(self._role(event, shows_ring=ring is not None and offset >= c.IORING_OFF_PBUF_RING))
+        name = self.name(self._role(event, shows_ring=ring is not None and offset >= c.IORING_OFF_PBUF_RING))
         step.declares.append(f"unsigned char *{name}")
         if (prot, flags, addr, fd) == (3, 0x22, 0, -1) and event.get("res", -1) > 0:
             step.call, step.spare = f"{name} = memory({names.number(length)})", True
         else:
             words = [to, names.number(length), names.protection(prot), names.mapping_flags(flags)]
             words += [self._memory.descriptor(fd), names.offset(offset) if ring else names.number(offset)]
-            self._returned(event, step, f"mapped({name} = mmap({', '.join(words)}))", success=True)
+            self.returned(event, step, f"mapped({name} = mmap({', '.join(words)}))", success=True)
             step.spare = fd == -1
         if "region" in event:
             self._memory.add(event["region"], event["res"], length, name)
@@ -284,21 +276,21 @@ class Course:
 
     def _munmap(self, event: Event, step: Step) -> None:
         addr, length = event["args"]
-        self._returned(event, step, f"result(munmap({self._memory.argument(addr)}, {names.number(length)}))")
+        self.returned(event, step, f"result(munmap({self._memory.argument(addr)}, {names.number(length)}))")
         if event.get("res") == 0:
             self._memory.drop(addr, length)
 
     def _mprotect(self, event: Event, step: Step) -> None:
         addr, length, prot = event["args"]
         words = f"{self._memory.argument(addr)}, {names.number(length)}, {names.protection(prot)}"
-        self._returned(event, step, f"result(mprotect({words}))")
+        self.returned(event, step, f"result(mprotect({words}))")
 
     def _mremap(self, event: Event, step: Step) -> None:
         addr, old, new, flags, to, *_ = event["args"]
-        name = self._new("mem")
+        name = self.name("mem")
         step.declares.append(f"unsigned char *{name}")
         words = f"{self._memory.argument(addr)}, {old}, {new}, {flags}, {self._memory.argument(to)}"
-        self._returned(event, step, f"mapped({name} = mremap({words}))", success=True)
+        self.returned(event, step, f"mapped({name} = mremap({words}))", success=True)
         if "region" in event:
             self._memory.drop(addr, old)
             self._memory.add(event["region"], event["res"], new, name)
@@ -310,7 +302,7 @@ class Course:
         step.what = named.split(" ")[0]
         to = self._memory.argument(addr)
         ring = names.number(fd) if by_index else self._memory.descriptor(fd)
-        self._returned(event, step, f"io_uring_register({ring}, {named}, {to}, {names.number(count)})")
+        self.returned(event, step, f"io_uring_register({ring}, {named}, {to}, {names.number(count)})")
         for at, kind, before, after in ((*one, one[2])[:4] for one in event["mem"]):
             if at == addr and kind in _WRITTEN_BACK:
                 old, new = (_of(kind, bytes.fromhex(text)) for text in (before, after))
@@ -334,7 +326,7 @@ class Course:
         plain = flags == c.IORING_ENTER_GETEVENTS | c.IORING_ENTER_EXT_ARG
         words = f"&{ring.name}, {names.number(submit)}, {names.number(wait)}"
         more = "" if plain else f", {names.flags(flags, 'IORING_ENTER_')}"
-        self._returned(event, step, f"enter{'' if plain else '_with'}({words}{more})")
+        self.returned(event, step, f"enter{'' if plain else '_with'}({words}{more})")
 
     def _settle(self, event: Event, step: Step) -> None:
         step.call = "settle()"
@@ -347,21 +339,9 @@ class Course:
         else:
             step.refused = f"{event['call']}() is not known here"
 
-    def name(self, kind: str) -> str:
-        """A new variable."""
-        return self._new(kind)
-
-    def returned(self, event: Event, step: Step, call: str, *, success: bool = False) -> None:
-        """The step's call, and what it returned."""
-        self._returned(event, step, call, success=success)
-
 
 _WRITTEN_BACK = {"io_uring_buf_status": "status", "io_uring_rsrc_update": "update"}
 """Arguments that the kernel writes to, and what their variables are called."""
-_MSGHDR = (
-    *(("msg_name", 0, 8), ("msg_namelen", 8, 4), ("msg_iov", 16, 8), ("msg_iovlen", 24, 8)),
-    *(("msg_control", 32, 8), ("msg_controllen", 40, 8), ("msg_flags", 48, 4)),
-)
 
 
 def _of(kind: str, data: bytes) -> Any:

@@ -27,7 +27,11 @@ _NETWORK = {
 }
 _COUNTS = {c.IORING_OP_PROVIDE_BUFFERS, c.IORING_OP_REMOVE_BUFFERS}
 """Operations whose sqe->fd is a number of buffers."""
-_LIBC_PREFIXES = ("PROT_", "MAP_")
+_MSGHDR = (
+    *(("msg_name", 0, 8), ("msg_namelen", 8, 4), ("msg_iov", 16, 8), ("msg_iovlen", 24, 8)),
+    *(("msg_control", 32, 8), ("msg_controllen", 40, 8), ("msg_flags", 48, 4)),
+)
+"""Of struct msghdr on 64 bits: field, offset, size."""
 _CYCLE = 97
 
 
@@ -179,6 +183,16 @@ def sqe(value: io_uring_sqe, pointer: Pointer, descriptor: Pointer) -> str:
     if pad := int.from_bytes(bytes(value)[56:], "little"):
         said.append(f".pad2 = {number(pad)}")
     return f"(struct io_uring_sqe){{ {', '.join(said)} }}"
+
+
+def message(data: bytes, pointer: Pointer) -> str:
+    """The initialisers of a msghdr."""
+    said = []
+    for name, at, size in _MSGHDR:
+        if held := int.from_bytes(data[at : at + size], "little"):
+            told = pointer(held) if name in {"msg_name", "msg_iov", "msg_control"} else number(held)
+            said.append(f".{name} = {told}")
+    return ", ".join(said) or "0"
 
 
 def text(data: bytes) -> str:
