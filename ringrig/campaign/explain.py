@@ -90,16 +90,26 @@ class Explanation:
             bench = self._bench(stack, target, wanted, _COUNTS)
             mine = bench.times(self._case, TIMES)
             failing = _failing(mine, self._case, target.label)
-            good = self._passing(stack, bench, mine, target, wanted)
-        again.keep(bench.context.folder, {"failing": mine, "passing": good.runs})
-        self._say("comparing what the runs executed")
-        finding = of_splat(failing[0], _lines(target)) or Comparison(failing, good, target).finding()
+            # A kernel that complained by itself needs no comparison.
+            finding = of_splat(failing[0], _lines(target))
+            good = self._passing(stack, bench, mine, target, wanted) if finding is None else None
+        again.keep(
+            bench.context.folder, {"failing": mine, **({"passing": good.runs} if good is not None else {})}
+        )
+        against = "not compared with anything"
+        if good is not None:
+            self._say("comparing what the runs executed")
+            finding = Comparison(failing, good, target).finding()
+            against = (
+                f"compared with {good.words}, {len(good.runs)} runs, {len(failing)} of the one that fails"
+            )
+        assert finding is not None
         return Explained(
             case=self._case,
             label=target.label,
             folder=bench.context.folder,
             runs=tuple(mine),
-            against=f"compared with {good.words}, {len(good.runs)} runs, {len(failing)} of the one that fails",
+            against=against,
             finding=finding,
             texts=again.texts_of(target),
         )

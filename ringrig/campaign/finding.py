@@ -89,7 +89,8 @@ def of_splat(run: Run, lines: Lines) -> Finding | None:
         return None
     said = lines.annotate(run.splat)
     evidence = tuple(line for line in said.splitlines() if line.strip())[:_SPLAT_LINES]
-    named = _NAMED.search(said)
+    # What a stack marks with ? may lie there from earlier.
+    named = _NAMED.search("\n".join(line for line in said.splitlines() if " ? " not in line))
     if named is None:
         return Finding(how="nothing", evidence=evidence)
     return Finding(how="splat", place=(named[2], int(named[3])), function=named[1], evidence=evidence)
