@@ -26,9 +26,9 @@ _CACHES = Path("/sys/kernel/slab")
 _MEMINFO = Path("/proc/meminfo")
 _ZONEINFO = Path("/proc/zoneinfo")
 _AT_HAND = re.compile(r"^ +count: +(\d+)$", re.MULTILINE)
-_APART = ("kmemleak", "vmap_area")
-"""Caches that are not counted: kmemleak's own books, and what mm/vmalloc.c keeps of areas that are gone until it
-purges thousands at once.
+_APART = ("kmemleak", "vmap_area", "vm_area_struct", "maple_node", "anon_vma", "dentry", "ftrace_event")
+"""Caches that are not counted: kmemleak's own books, what mm/vmalloc.c keeps of areas that are gone until it purges
+thousands at once, and what other programs move by thousands as they come and go.
 """
 _MOVED = 64
 """MEMCG_CHARGE_BATCH in include/linux/memcontrol.h; memcg_rstat_updated() in mm/memcontrol.c"""
