@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import wraps
 from io import FileIO
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Self
+from typing import Any, Concatenate, ParamSpec, Self, cast
 
 from ringrig.model.calls import status
 from ringrig.model.profiles import load_profile, profile_for
@@ -95,7 +95,7 @@ def _step(
             self.differs = str(error)
             raise
 
-    return made
+    return cast("Callable[Concatenate[Lockstep, P], None]", made)
 
 
 class Lockstep:
@@ -383,7 +383,7 @@ class Lockstep:
 
 def replay(profile: str, steps: Sequence[Step], *, patience: float) -> Lockstep | None:
     """The steps once more, on a ring of their own: where they ended if they differ again."""
-    with Lockstep(profile, patience=patience) as both, suppress(_IMPOSSIBLE):
+    with Lockstep(profile, patience=patience) as both, suppress(*_IMPOSSIBLE):
         try:
             for step in steps:
                 getattr(both, step.name)(*step.args, **step.options)

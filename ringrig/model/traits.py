@@ -275,6 +275,13 @@ TRAITS: dict[str, Trait] = {
             since=("6.17",),
         ),
         Trait(
+            name="receive_length_sticks",
+            says="a RECV that tries again, or goes on, gets no more than its earlier, shorter buffer would have held",
+            where="io_uring/net.c io_recv(): sr->len = len",
+            since=("6.0",),
+            until=("6.12 or before",),
+        ),
+        Trait(
             name="send_bundle_alone",
             says="IORING_RECVSEND_BUNDLE makes a SEND go on that selects nothing: again, of length 0 (before: -EINVAL)",
             where="io_uring/net.c io_sendmsg_prep(), io_send_finish()",

@@ -9,6 +9,8 @@ from io import FileIO
 
 from ringrig.model.calls import unregistration
 from ringrig.model.scene import Scene
+from ringrig.model.shelf import Shelf
+from ringrig.model.spec import name_of
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Buffer, Issue, Kind, Op, Place, Reply, Source, Stock, Then, Transfer
 from ringrig.uring import consts as c
@@ -163,6 +165,21 @@ def _refused_late(s: Subject) -> bool:
     return _among(reply, yes=Reply(res=-errno.EBADF), no=[Reply(res=-errno.EINVAL)])
 
 
+def _receive_length_sticks(s: Subject) -> bool:
+    """Buffers of 1 and 64 bytes, more data than that: what the second completion of a multishot RECV has."""
+    if not probe()["capabilities"]["recv_multishot"]:
+        return False
+    near, far = socket.socketpair()
+    shelf = Shelf(s, {5: 1, 2: 64})
+    with near, far:
+        far.send(bytes(100))
+        shelf.queue(c.IORING_OP_RECV, near.fileno(), ioprio=c.IORING_RECV_MULTISHOT)
+        second = shelf.to_the_end()[1].res
+    if second not in {1, 64}:
+        raise Unclear(f"the second of two buffers got {name_of(second)}")
+    return second == 1
+
+
 TRANSFER_EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
     "send_select": lambda _: probe()["capabilities"]["send_select"],
     "read_multishot": lambda _: probe()["capabilities"]["read_multishot"],
@@ -180,6 +197,7 @@ TRANSFER_EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
     "multishot_in_io_wq": _multishot_in_io_wq,
     "unix_inq": _unix_inq,
     "multishot_length": _multishot_length,
+    "receive_length_sticks": _receive_length_sticks,
     "send_bundle_alone": _send_bundle_alone,
     "rings_are_locked_memory": _rings_are_locked_memory,
     "compat_length_unsigned": _compat_length_unsigned,

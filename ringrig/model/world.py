@@ -236,17 +236,23 @@ class World:
         replies: list[Reply] = []
         self.sent = b""
         polled = self._left_to_poll(request)
-        # Of data and the end, both there when poll is armed, the end is not told where a socket tells of no more data.
+        # Of data and the end, both there as io-wq arms poll, the end is never told where the socket says that the
+        # data was all.
         ended = file.ended and not (polled and file.unread and self._told(file))
-        while not (replies or (polled and not file.unread and not ended)) or (
-            replies and replies[-1].more and (file.unread or ended)
-        ):
+        again = not polled or file.unread or ended
+        while again:
             came = self._round(request, file)
-            if not came:
-                break
             replies += came
+            again = bool(came) and came[-1].more and (file.unread or ended or self._no_room(request, file))
         file.waiting = request if not replies or replies[-1].more else None
         return replies
+
+    def _no_room(self, request: Waiting, file: File) -> bool:
+        """Having got something, it looks for more, and fails at once as the next buffer cannot take the header."""
+        pool = self.pools.get(request.bgid)
+        if request.call.op is not Op.RECVMSG_MULTISHOT or self._told(file) or pool is None:
+            return False
+        return any(item.left < RECVMSG_HEADER.size for item in pool.items[:1])
 
     def _told(self, file: File) -> bool:
         """The kernel knows with each receive what is left in the file."""
@@ -271,10 +277,16 @@ class World:
         buffers = tuple(Buffer(bid=item.bid, size=item.left) for item in items)
         stock = Stock(kind=kind, buffers=buffers) if known else None
         ready = file.unread
+        if (
+            items
+            and "receive_length_sticks" in self.traits
+            and request.call.op in {Op.RECV, Op.RECV_MULTISHOT}
+        ):
+            request.call = replace(request.call, length=self._asked(request, items[0]))
         if request.call.op.multishot and items:
             room = items[0].left - RECVMSG_HEADER.size * (request.call.op is Op.RECVMSG_MULTISHOT)
             # A round takes one buffer; without room for the header it fails before it looks for data.
-            ready = min(ready, room) if room > 0 else 1
+            ready = min(ready, room, request.call.length or room) if room > 0 else 1
         call = replace(request.call, source=file.source, ready=ready, eof=file.ended)
         result = expect(call, stock, self.traits)
         if not result.replies:
