@@ -40,11 +40,12 @@ _GIVEN_BACK = 8.0
 class Oracle:
     """`counts()` by name, to one of which each round of a loop that leaks adds `each` at least.
 
-    They may be too high at times, by less than half of that; `settle(name)` makes one exact.
+    They may be too high at times: `ready()` makes those exact that matter before a loop, `settle(name)` one after it.
     """
 
     counts: Callable[[], Mapping[str, int]]
     each: int = 1
+    ready: Callable[[], object] = dict
     settle: Callable[[str], object] = len
 
 
@@ -59,6 +60,8 @@ def growth(
     """
     if patience is None:
         patience = 1.5 if multiprocessor() else 0.1
+    for oracle in oracles:
+        oracle.ready()
     before = [oracle.counts() for oracle in oracles]
     loop()
     start = fallen = time.monotonic()
@@ -92,8 +95,8 @@ def _grown(oracles: Sequence[Oracle], before: Sequence[Mapping[str, int]], round
 def slab_objects() -> dict[str, int]:
     """Objects in use by cache.
 
-    Each CPU's own slabs, three or four of them, count as full (mm/slub.c get_slabinfo()), and KASAN keeps what was freed for a
-    while, until a cache is shrunk.
+    Each CPU's own slabs count as full, later kernels keep hundreds of free objects in sheaves (mm/slub.c), and KASAN
+    keeps what was freed for a while, until a cache is shrunk.
     """
     found = {}
     for line in _SLABINFO.read_text().splitlines()[2:]:
@@ -109,6 +112,16 @@ def shrink(cache: str) -> None:
         (_CACHES / cache / "shrink").write_text("1")
 
 
+def shrink_ours() -> None:
+    """The caches that io_uring's buffers, lists, vectors and nodes are from: a loop that uses up what was free in one
+    would seem to take nothing.
+    """
+    for cache in _CACHES.glob("kmalloc-*"):
+        if "rcl" not in cache.name:
+            shrink(cache.name)
+    shrink("radix_tree_node")
+
+
 def pages_nobody_has() -> int:
     """Pages that are not free, nor at hand for a CPU (/proc/zoneinfo), and that no line of /proc/meminfo owns up to."""
     kib = {}
@@ -122,7 +135,7 @@ def pages_nobody_has() -> int:
 
 PINS = Oracle(counts=lambda: {"pinned pages": pinned_pages()})
 AREAS = Oracle(counts=lambda: {"vmalloc areas of rings": vmapped_rings()})
-SLAB = Oracle(counts=slab_objects, settle=shrink)
+SLAB = Oracle(counts=slab_objects, ready=shrink_ours, settle=shrink)
 PAGES = Oracle(counts=lambda: {"pages": pages_nobody_has()})
 
 
