@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 
@@ -61,3 +62,30 @@ def test_the_address_of_a_receive_that_selects_is_not_looked_at(
     sqe.addr, sqe.user_data = 0xFFFF888000000000, REQUEST
 
     assert shelf.to_the_end() == [Reply(res=20, bid=5)]
+
+
+@pytest.mark.needs("defer_taskrun")
+@each_kind
+def test_a_part_is_kept_when_it_was_woken_for_nothing(
+    make_ring: Callable[..., Subject], make_wire: Callable[..., Wire], kind: Kind
+) -> None:
+    """MSG_WAITALL of 64 got 20 bytes and waits; what wakes it is taken by a read(); another request comes; then the rest.
+
+    The other request gets the next buffer: one with bytes in it is not put back. io_kbuf_recycle()
+    """
+    ring = make_ring(flags=c.IORING_SETUP_SINGLE_ISSUER | c.IORING_SETUP_DEFER_TASKRUN)
+    shelf = Shelf(ring, {5: 64, 2: 32}, kind=kind)
+    wire = make_wire()
+    wire.feed(incoming(0, 20))
+    shelf.queue(c.IORING_OP_RECV, wire.near, length=64, msg_flags=socket.MSG_WAITALL)
+    assert ring.ring.submit() == 1
+
+    wire.feed(b"gone")
+    assert os.read(wire.near, 4) == b"gone"
+    ring.ring.submit()
+    other = shelf.group.read(length=8)
+    wire.send(incoming(20, 44))
+
+    assert (other.res, other.bid) == (8, 2)
+    assert shelf.to_the_end() == [Reply(res=64, bid=5)]
+    assert shelf.written() == {5: incoming(0, 64), 2: bytes(8)}
