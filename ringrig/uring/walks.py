@@ -119,6 +119,11 @@ class Walks:
         """Open the gate."""
         self._open(self._gate)
 
+    @property
+    def tids(self) -> list[int]:
+        """The tasks."""
+        return [*self._children, *(thread.native_id or 0 for thread in self._threads)]
+
     def over(self) -> bool:
         """Is a walk at its end?"""
         poll = select.poll()

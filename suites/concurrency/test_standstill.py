@@ -7,7 +7,7 @@ but the buffer. Whether the others wait for it or not is the kernel's affair; wh
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from ctypes import string_at
 from pathlib import Path
@@ -42,13 +42,18 @@ each_issue = pytest.mark.parametrize("issue", ISSUES.values(), ids=ISSUES)
 each_op = pytest.mark.parametrize("opcode", OPS.values(), ids=OPS)
 
 
-def waiting() -> int:
-    """Threads of this process, io-wq's among them, that wait for a lock."""
-    states = []
-    for stat in Path("/proc/self/task").glob("*/stat"):
+def waiting(tids: Iterable[int]) -> bool:
+    """Does one of these threads wait for a lock? One that was seen to may just have met a page fault instead."""
+    for tid in tids:
         with suppress(OSError):  # it has just ended
-            states.append(stat.read_text().rpartition(")")[2].split()[0])
-    return states.count("D")
+            if Path(f"/proc/self/task/{tid}/stat").read_text().rpartition(")")[2].split()[0] == "D":
+                return True
+    return False
+
+
+def tasks() -> list[int]:
+    """All threads of this process, io-wq's among them."""
+    return [int(task.name) for task in Path("/proc/self/task").iterdir()]
 
 
 class Standing:
@@ -86,10 +91,9 @@ class Standing:
         with Walks([enter(self.ring.fd, self.ring.show())]) as walk, Walks(others) as intruders:
             walk.go()
             self.page.touched()
-            before = waiting()
             intruders.go()
             try:
-                assert settled(lambda: int(intruders.over() or waiting() > before), 1) == 1
+                assert settled(lambda: int(intruders.over() or waiting(intruders.tids)), 1) == 1
                 yield lambda: intruders.results()[0]
             except BaseException:
                 self.page.fill()  # or nobody would ever end
@@ -206,7 +210,7 @@ def test_io_wq_has_another_buffer(ring: Subject, wire: Wire, opcode: int, kind: 
     standing.queue(opcode, 0)
 
     with standing.still():
-        assert settled(lambda: int(waiting() > 0 or ring.ring.cq_tail.value > 0), 1) == 1
+        assert settled(lambda: int(waiting(tasks()) or ring.ring.cq_tail.value > 0), 1) == 1
         if kind is Kind.RING:
             standing.group.publish(1)
         standing.page.fill()
