@@ -65,7 +65,9 @@ def _where(explained: Explained) -> Iterator[str]:
         yield f"called by {' > '.join(found.chain)}"
 
 
-_UNKNOWN = "nothing to point at: in the files that are counted, or the functions that are traced, nothing decided it"
+_UNKNOWN = (
+    "nothing to point at: in the files that are counted, or the functions that are traced, nothing decided it"
+)
 
 
 def _happened(explained: Explained) -> str:

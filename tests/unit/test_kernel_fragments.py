@@ -8,7 +8,19 @@ from ringrig.kernel.config import requirements
 from ringrig.kernel.kconfig import Kconfig
 from ringrig.kernel.spec import Image
 
-NAMES = ["base", "compat32", "debug", "faults", "gcov", "kasan", "kcsan", "kmemleak", "preempt", "um"]
+NAMES = [
+    "base",
+    "compat32",
+    "debug",
+    "faults",
+    "gcov",
+    "kasan",
+    "kcsan",
+    "kmemleak",
+    "preempt",
+    "trace",
+    "um",
+]
 
 KCONFIG = """\
 mainmenu "A small kernel"
