@@ -117,7 +117,10 @@ def test_providing(lasting: bool) -> None:
             (*register, c.IORING_REGISTER_PBUF_RING, ctypes.addressof(reg), 1),
             (*register, c.IORING_UNREGISTER_PBUF_RING, ctypes.addressof(bare), 1),
         )
-        for number, *arguments in calls:  # what a ring allocates for its first request is not what is asked here
+        for (
+            number,
+            *arguments,
+        ) in calls:  # what a ring allocates for its first request is not what is asked here
             assert libc.syscall(number, *arguments) >= 0
 
         assert _nothing_is_left(injector, calls, _last_failed(ring), lasting=lasting)
