@@ -275,6 +275,11 @@ TRAITS: dict[str, Trait] = {
             since=("6.17",),
         ),
         Trait(
+            name="waiting_length_sticks",
+            says="a READ or RECV that waited takes no more than the buffer would have held that was first as it began to (a bug)",
+            where="io_uring/rw.c __io_import_iovec(): rw->len, io_uring/net.c io_recv_buf_select(): sr->len",
+        ),
+        Trait(
             name="receive_length_sticks",
             says="a RECV that tries again, or goes on, gets no more than its earlier, shorter buffer would have held",
             where="io_uring/net.c io_recv(): sr->len = len",

@@ -15,7 +15,7 @@ from ringrig.model.subject import Subject
 from ringrig.model.transfer import Buffer, Issue, Kind, Op, Place, Reply, Source, Stock, Then, Transfer
 from ringrig.uring import consts as c
 from ringrig.uring.compat import CompatRing, CompatVector
-from ringrig.uring.group import Group
+from ringrig.uring.group import Group, Pipe
 from ringrig.uring.memory import Arena, Unavailable
 from ringrig.uring.neighbour import Neighbour
 from ringrig.uring.probe import probe
@@ -165,10 +165,23 @@ def _refused_late(s: Subject) -> bool:
     return _among(reply, yes=Reply(res=-errno.EBADF), no=[Reply(res=-errno.EINVAL)])
 
 
+def _waiting_length_sticks(s: Subject) -> bool:
+    """A READ waits with a buffer of 8 bytes first, which another takes; then 24 bytes come, for one of 64."""
+    s.unregister_pbuf_ring(unregistration())
+    shelf, pipe = Shelf(s, {5: 8, 2: 64}), Pipe(s.arena)
+    shelf.queue(c.IORING_OP_READ, pipe.reader, length=64)
+    s.ring.submit()
+    shelf.group.read(length=1)
+    pipe.feed(bytes(24))
+    (reply,) = shelf.to_the_end()
+    return _among(reply, yes=Reply(res=8, bid=2), no=[Reply(res=24, bid=2)])
+
+
 def _receive_length_sticks(s: Subject) -> bool:
     """Buffers of 1 and 64 bytes, more data than that: what the second completion of a multishot RECV has."""
     if not probe()["capabilities"]["recv_multishot"]:
         return False
+    s.unregister_pbuf_ring(unregistration())
     near, far = socket.socketpair()
     shelf = Shelf(s, {5: 1, 2: 64})
     with near, far:
@@ -197,6 +210,7 @@ TRANSFER_EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
     "multishot_in_io_wq": _multishot_in_io_wq,
     "unix_inq": _unix_inq,
     "multishot_length": _multishot_length,
+    "waiting_length_sticks": _waiting_length_sticks,
     "receive_length_sticks": _receive_length_sticks,
     "send_bundle_alone": _send_bundle_alone,
     "rings_are_locked_memory": _rings_are_locked_memory,

@@ -45,6 +45,8 @@ FILES = {
     "file": Source.FILE,
     "zero": Source.ZERO,
 }
+STICKY = frozenset({Op.READ, Op.READV, Op.RECV, Op.RECV_MULTISHOT})
+"""Operations whose length is the request's own to change."""
 CANCELLED = (Then.CANCEL,)
 
 
@@ -244,8 +246,21 @@ class World:
             came = self._round(request, file)
             replies += came
             again = bool(came) and came[-1].more and (file.unread or ended or self._no_room(request, file))
+            if came and came[-1].more and "receive_length_sticks" not in self.traits:
+                request.call = replace(request.call, length=0)  # io_mshot_prep_retry()
+                if not again and not self._told(file):
+                    self._found_nothing(request)
         file.waiting = request if not replies or replies[-1].more else None
         return replies
+
+    def _found_nothing(self, request: Waiting) -> None:
+        """It had a buffer, and no data came: what that would have held is the most that it will take.
+
+        io_uring/rw.c __io_import_iovec(): rw->len; io_uring/net.c io_recv_buf_select(): sr->len
+        """
+        pool = self.pools.get(request.bgid)
+        if "waiting_length_sticks" in self.traits and request.call.op in STICKY and pool and pool.items:
+            request.call = replace(request.call, length=self._asked(request, pool.items[0]))
 
     def _no_room(self, request: Waiting, file: File) -> bool:
         """Having got something, it looks for more, and fails at once as the next buffer cannot take the header."""
@@ -286,12 +301,14 @@ class World:
         if request.call.op.multishot and items:
             room = items[0].left - RECVMSG_HEADER.size * (request.call.op is Op.RECVMSG_MULTISHOT)
             # A round takes one buffer; without room for the header it fails before it looks for data.
-            ready = min(ready, room, request.call.length or room) if room > 0 else 1
+            ready = min(ready, max(1, room), request.call.length or ready) if room >= 0 else 1
         call = replace(request.call, source=file.source, ready=ready, eof=file.ended)
         result = expect(call, stock, self.traits)
         if not result.replies:
             if expect(replace(call, then=CANCELLED), stock, self.traits).replies[-1].bid is not None:
                 self._hold(request, file)
+            else:
+                self._found_nothing(request)
             return ()
         first, *rest = result.replies
         reply = self._settle(request, file, result, first, taken=len(result.left) < len(buffers))

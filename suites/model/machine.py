@@ -18,7 +18,7 @@ from ringrig.uring import consts as c
 from ringrig.uring.probe import probe
 
 EXAMPLES, STEPS = 25, 30
-_SHRINK_SECONDS = 4
+_SHRINK_SECONDS = 3
 _PATIENCE = 3.0
 """Seconds that a completion may take."""
 _LOST = 0.1

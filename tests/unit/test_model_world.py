@@ -29,11 +29,22 @@ def ring(world: World, *sizes: int, flags: int = 0, bgid: int = 7) -> None:
 
 
 def test_a_waiting_read_gets_what_is_first_when_data_comes(world: World) -> None:
-    """Another request has taken the buffer that was first as it began to wait."""
+    """Another request has taken the buffer that was first as it began to wait; its length stays (waiting_length_sticks)."""
     ring(world, 8, 64)
 
     assert world.request(read(), "pipe_0", 7) == []
     assert world.request(read(), "zero", 7) == [Reply(res=8, bid=0)]
+
+    assert world.feed("pipe_0", 24) == [Reply(res=8, bid=1)]
+
+
+def test_traits_decide() -> None:
+    """The same on a kernel that puts the length back with the buffer."""
+    world = World(load_profile("debian:6.12").traits - {"waiting_length_sticks"})
+    ring(world, 8, 64)
+
+    world.request(read(), "pipe_0", 7)
+    world.request(read(), "zero", 7)
 
     assert world.feed("pipe_0", 24) == [Reply(res=24, bid=1)]
 
