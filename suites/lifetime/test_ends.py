@@ -213,7 +213,7 @@ def test_groups_of_all_kinds_end_with_their_ring(
     def make(subject: Subject, at: int, bgid: int) -> None:
         ring, arena = subject.ring, subject.arena
         if at % 4 == 0:
-            assert bufring.register(ring, addr=arena.anon(8192), entries=512, bgid=bgid) == 0
+            assert bufring.register(ring, addr=arena.anon(2 * libc.PAGE_SIZE), entries=256, bgid=bgid) == 0
         elif at % 4 == 1 and "pbuf_mmap" in profile.traits:
             assert bufring.register(ring, entries=8, bgid=bgid, flags=c.IOU_PBUF_RING_MMAP) == 0
         else:
