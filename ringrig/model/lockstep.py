@@ -54,6 +54,8 @@ OPCODES = {
 }
 _ENTRY = struct.Struct("<QIHH")
 _TAIL_AT = 14
+_SHOWN = 16
+"""Bytes of a difference that are shown."""
 _OWN = 1 << 32
 """Added to the number of a request that is cancelled: the cancellation's own."""
 _IMPOSSIBLE = (KeyError, AssertionError, ValueError)
@@ -326,10 +328,11 @@ class Lockstep:
         if got == self.world.memory:
             return
         differ = [at for at in range(SLAB) if got[at] != self.world.memory[at]]
-        first, last = differ[0], differ[-1] + 1
+        first, last = differ[0], differ[-1]
+        shown = slice(first, min(last + 1, first + _SHOWN))
         yield (
-            f"buffer memory, offsets {first} to {last - 1}: got {got[first:last].hex(' ')}, "
-            f"want {self.world.memory[first:last].hex(' ')}"
+            f"buffer memory, offsets {first} to {last}: got {got[shown].hex(' ')}…, "
+            f"want {self.world.memory[shown].hex(' ')}…"
         )
 
     def _wrong_rings(self) -> Iterable[str]:
