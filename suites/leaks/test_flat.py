@@ -55,6 +55,10 @@ def test_pages_come_back(name: str) -> None:
 @loops()
 def test_the_charge_stays_flat(name: str) -> None:
     """The kernel's memory that a control group of the case's own is charged with. GFP_KERNEL_ACCOUNT"""
+    if name.endswith("_by_a_worker"):
+        pytest.skip(
+            "needs a steady charge: io-wq makes workers meanwhile, each with a stack that is charged and stays"
+        )
     with ControlGroup() as group:
         _stays_flat([group.oracle], name, shared=False)
 

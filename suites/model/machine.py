@@ -192,11 +192,14 @@ class Machine(RuleBasedStateMachine):
             self.both.close()
 
 
-def explore(number: int, profile: Profile) -> str:
-    """Seed `number`: the shortest script found on which kernel and model differ, or ""."""
+def explore(number: int, profile: Profile, *, examples: int = EXAMPLES) -> str:
+    """Seed `number`: the shortest script found on which kernel and model differ, or "".
+
+    `examples`: sequences that are made; fewer are the first of more.
+    """
     search = Search(profile=profile)
     manner = settings(
-        max_examples=EXAMPLES,
+        max_examples=examples,
         stateful_step_count=STEPS,
         database=None,
         deadline=None,
