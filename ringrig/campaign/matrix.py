@@ -62,14 +62,17 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> Matrix:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rig matrix", description="Run the same cases on many kernels.")
+    parser = argparse.ArgumentParser(
+        prog="rig matrix",
+        usage="rig matrix FILE [--resume FOLDER] [-n N] [CASE]…",
+        description="Run the same cases on many kernels.",
+    )
     add = parser.add_argument
-    add("file", metavar="FILE", help="a TOML file that lists kernels (docs/matrix.md)")
     add(
-        "cases",
-        nargs="*",
-        metavar="CASE",
-        help="cases, as pytest takes them (default: the file's, or suites)",
+        "given",
+        nargs="+",
+        metavar="FILE",
+        help="a TOML file that lists kernels (docs/matrix.md), then cases, if not its own",
     )
     add("--resume", metavar="FOLDER", help="go on in that folder: what is done there is not done again")
     add("-n", type=int, default=2, metavar="N", dest="workers", help="guests at a time (default: 2)")
@@ -77,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _jobs(chosen: argparse.Namespace, root: Path) -> list[Job]:
-    path = Path(chosen.file)
+    path = Path(chosen.given[0])
     try:
         told = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -89,7 +92,7 @@ def _jobs(chosen: argparse.Namespace, root: Path) -> list[Job]:
         raise BadSpec(f"{path} has no use for {', '.join(wrong)}.", next_step="docs/matrix.md has an example")
     if not tables:
         raise BadSpec(f"{path} lists no kernel.", next_step='add one: [[kernel]] with kernel = "debian:6.12"')
-    cases = runs.from_here(chosen.cases) or told.get("cases", ["suites"])
+    cases = runs.from_here(chosen.given[1:]) or told.get("cases", ["suites"])
     jobs = [job(table, cases=cases, base=path.absolute().parent) for table in tables]
     names = [_fit(one.name) for one in jobs]
     if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -28,6 +28,7 @@ from typing import Any, Concatenate, ParamSpec, Self, cast
 
 from ringrig.model.calls import status
 from ringrig.model.profiles import load_profile, profile_for
+from ringrig.model.scene import OPCODES
 from ringrig.model.spec import name_of
 from ringrig.model.transfer import Issue, Op, Reply, Source, Transfer, incoming
 from ringrig.model.world import FILES, SLAB, Slots, World, pattern
@@ -42,16 +43,6 @@ from ringrig.uring.memory import Arena
 from ringrig.uring.requests import Vector, cancel, selecting
 from ringrig.uring.ring import Ring
 
-OPCODES = {
-    Op.READ: c.IORING_OP_READ,
-    Op.READV: c.IORING_OP_READV,
-    Op.RECV: c.IORING_OP_RECV,
-    Op.RECVMSG: c.IORING_OP_RECVMSG,
-    Op.SEND: c.IORING_OP_SEND,
-    Op.READ_MULTISHOT: c.IORING_OP_READ_MULTISHOT,
-    Op.RECV_MULTISHOT: c.IORING_OP_RECV,
-    Op.RECVMSG_MULTISHOT: c.IORING_OP_RECVMSG,
-}
 _ENTRY = struct.Struct("<QIHH")
 _TAIL_AT = 14
 _SHOWN = 16

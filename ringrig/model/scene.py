@@ -42,7 +42,7 @@ _FILL = 0xA5
 _REQUEST, _OTHER, _TIMEOUT = 1, 2, 3
 _HOUR = 3600
 _KERNEL_ADDR = 0xFFFF888000000000
-_OPCODES = {
+OPCODES = {
     Op.READ: c.IORING_OP_READ,
     Op.READV: c.IORING_OP_READV,
     Op.RECV: c.IORING_OP_RECV,
@@ -206,7 +206,7 @@ class Scene:
         if call.op in {Op.READV, Op.RECVMSG, Op.RECVMSG_MULTISHOT}:
             vector = self.vector(call.length)
             self._kept.append(vector)
-        sqe = selecting(self.ring, _OPCODES[call.op], fd, bgid=BGID, length=call.length, vector=vector)
+        sqe = selecting(self.ring, OPCODES[call.op], fd, bgid=BGID, length=call.length, vector=vector)
         sqe.user_data = _REQUEST
         if not call.op.reads:
             sqe.msg_flags = call.msg_flags
@@ -293,7 +293,7 @@ class Scene:
         return tuple(found)
 
     def _waiting_line(self, call: Transfer) -> str:
-        return f"  op={_OPCODES[call.op]}, task_works=0\n"
+        return f"  op={OPCODES[call.op]}, task_works=0\n"
 
     def _fdinfo(self) -> str:
         return Path(f"/proc/self/fdinfo/{self.ring.fd}").read_text()

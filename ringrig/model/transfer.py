@@ -37,6 +37,15 @@ class Op(Enum):
         return self.name.startswith("READ")
 
 
+NEEDS = {
+    Op.SEND: "send_select",
+    Op.READ_MULTISHOT: "read_multishot",
+    Op.RECV_MULTISHOT: "recv_multishot",
+    Op.RECVMSG_MULTISHOT: "recv_multishot",
+}
+"""The capability (ringrig/uring/probe.py) that an operation is left out without."""
+
+
 class Issue(Enum):
     """Who issues the request: the submitter, under uring_lock, or an io-wq worker, without (IOSQE_ASYNC)."""
 

@@ -70,7 +70,7 @@ def _difference(at: int, bad: Step, good: Step) -> Verdict | None:
     pairs = zip(bad.completions, good.completions, strict=False)
     for index, (cqe, other_cqe) in enumerate(pairs):
         if cqe != other_cqe:
-            return _of_completions(at, index, cqe, other_cqe)
+            return of_completions(at, index, cqe, other_cqe)
     if len(bad.completions) != len(good.completions):
         return _of_counts(at, bad.completions, good.completions)
     return _of_memory(at, bad.memory, good.memory)
@@ -82,7 +82,7 @@ def _verdict(at: int, place: str, index: int, seen: Seen, *, wrong: str, right: 
     )
 
 
-def _of_completions(at: int, index: int, bad: Completion, good: Completion) -> Verdict:
+def of_completions(at: int, index: int, bad: Completion, good: Completion) -> Verdict:
     return Verdict(
         at=at,
         place="completions",

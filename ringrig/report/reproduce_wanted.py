@@ -9,7 +9,7 @@ from typing import Any
 from ringrig.errors import NotReproducible
 from ringrig.report import reproduce_names as names
 from ringrig.report.reproduce_course import Completion, Seen, Step
-from ringrig.report.reproduce_judge import Verdict
+from ringrig.report.reproduce_judge import Verdict, of_completions
 from ringrig.uring import consts as c
 
 
@@ -72,15 +72,7 @@ def _find(steps: Sequence[Step], pair: _Pair) -> Verdict | None:
         for index, cqe in enumerate(steps[at].completions):
             right = _other_completion(cqe, pair)
             if right is not None:
-                return Verdict(
-                    at=at,
-                    place="completions",
-                    index=index,
-                    what="the completion",
-                    expression=f"&{cqe.ring}",
-                    wrong=cqe.literal,
-                    right=right.literal,
-                )
+                return of_completions(at, index, cqe, right)
         for place in ("results", "memory"):
             seen: list[Seen] = getattr(steps[at], place)
             for index, one in enumerate(seen):

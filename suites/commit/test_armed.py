@@ -11,7 +11,7 @@ import pytest
 from ringrig.model.scene import BGID, Scene
 from ringrig.model.shelf import REQUEST, Shelf
 from ringrig.model.subject import Subject
-from ringrig.model.transfer import Buffer, Kind, Op, Reply, Stock, Transfer, incoming
+from ringrig.model.transfer import NEEDS, Buffer, Kind, Op, Reply, Stock, Transfer, incoming
 from ringrig.uring import consts as c
 from ringrig.uring.group import Group, Pipe, legacy
 from ringrig.uring.requests import selecting
@@ -20,13 +20,8 @@ from ringrig.uring.wire import Wire
 pytestmark = pytest.mark.ends_within(3)
 
 # READV waits with its buffer on 6.1: the trait waiting_readv_keeps_buffer.
-_NEEDS = {
-    Op.READ_MULTISHOT: "read_multishot",
-    Op.RECV_MULTISHOT: "recv_multishot",
-    Op.RECVMSG_MULTISHOT: "recv_multishot",
-}
 OPS = [
-    pytest.param(op, id=op.value, marks=[pytest.mark.needs(_NEEDS[op])] if op in _NEEDS else [])
+    pytest.param(op, id=op.value, marks=[pytest.mark.needs(NEEDS[op])] if op in NEEDS else [])
     for op in Op
     if op not in {Op.READV, Op.SEND}
 ]

@@ -11,19 +11,13 @@ from ringrig.model.course import expect, meaningless
 from ringrig.model.profiles import Profile
 from ringrig.model.scene import Afterwards, Scene
 from ringrig.model.subject import Subject
-from ringrig.model.transfer import Buffer, Issue, Kind, Op, Stock, Then, Transfer
+from ringrig.model.transfer import NEEDS, Buffer, Issue, Kind, Op, Stock, Then, Transfer
 from ringrig.uring.group import legacy, remove_legacy
 
 pytestmark = [pytest.mark.needs("compat32"), pytest.mark.ends_within(3)]
 
-_NEEDS = {
-    Op.SEND: "send_select",
-    Op.READ_MULTISHOT: "read_multishot",
-    Op.RECV_MULTISHOT: "recv_multishot",
-    Op.RECVMSG_MULTISHOT: "recv_multishot",
-}
 OPS = [
-    pytest.param(op, id=op.value, marks=[pytest.mark.needs(_NEEDS[op])] if op in _NEEDS else []) for op in Op
+    pytest.param(op, id=op.value, marks=[pytest.mark.needs(NEEDS[op])] if op in NEEDS else []) for op in Op
 ]
 BUFFERS = tuple(Buffer(bid=bid) for bid in (41, 7, 0xFFFF, 3))
 

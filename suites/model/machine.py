@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from ringrig.model.lockstep import Difference, Lockstep, replay, shortest
 from ringrig.model.profiles import Profile
-from ringrig.model.transfer import Op
+from ringrig.model.transfer import NEEDS, Op
 from ringrig.uring import consts as c
 from ringrig.uring.probe import probe
 
@@ -41,12 +41,6 @@ SOCKETS = st.sampled_from(["socket_0", "socket_1"])
 STREAMS = PIPES | SOCKETS
 READABLE = PIPES | st.sampled_from(["zero", "file"])
 BY = st.sampled_from(["locked", "locked", "io_wq"])
-_NEEDS = {
-    Op.SEND: "send_select",
-    Op.READ_MULTISHOT: "read_multishot",
-    Op.RECV_MULTISHOT: "recv_multishot",
-    Op.RECVMSG_MULTISHOT: "recv_multishot",
-}
 
 
 @cache
@@ -146,7 +140,7 @@ class Machine(RuleBasedStateMachine):
         self, op: Op, file: str, bgid: int, *, length: int = 0, by: str = "locked", wait: bool = True
     ) -> None:
         """If the kernel knows the operation, and no other request waits for the file."""
-        possible = op not in _NEEDS or can(_NEEDS[op])
+        possible = op not in NEEDS or can(NEEDS[op])
         in_doubt = op.multishot and "multishot_in_io_wq" in self.world.traits
         if possible and self.world.files[file].waiting is None:
             options: dict[str, int | str] = {}

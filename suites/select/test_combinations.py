@@ -12,7 +12,7 @@ from ringrig.model.pairwise import pairwise
 from ringrig.model.profiles import Profile
 from ringrig.model.scene import Afterwards, Scene
 from ringrig.model.subject import Subject
-from ringrig.model.transfer import Buffer, Issue, Kind, Op, Stock, Then, Transfer
+from ringrig.model.transfer import NEEDS, Buffer, Issue, Kind, Op, Stock, Then, Transfer
 from ringrig.uring import consts as c
 
 pytestmark = pytest.mark.ends_within(3)
@@ -55,12 +55,6 @@ LEGACY: dict[str, Stock | None] = {
 }
 LENGTHS = {"whole": 0, "shorter": 24, "equal": 64, "longer": 65, "31_bits": 0x7FFFFFFF}
 READY = {"some": 40, "to_the_brim": 64, "too_much": 100}
-_NEEDS = {
-    Op.SEND: "send_select",
-    Op.READ_MULTISHOT: "read_multishot",
-    Op.RECV_MULTISHOT: "recv_multishot",
-    Op.RECVMSG_MULTISHOT: "recv_multishot",
-}
 
 
 def _cases(kind: str, stocks: Mapping[str, Stock | None]) -> dict[str, object]:
@@ -76,7 +70,7 @@ def _cases(kind: str, stocks: Mapping[str, Stock | None]) -> dict[str, object]:
             ready=READY[ready],
             then=(Then.CANCEL,) * op.multishot,
         )
-        needs = [need for need in (_NEEDS.get(op), HOW[how].needs) if need]
+        needs = [need for need in (NEEDS.get(op), HOW[how].needs) if need]
         case = f"{name}-{kind}_{stock}-{how}-{wanted}-{ready}"
         found[case] = pytest.param(
             call, stocks[stock], HOW[how].flags, id=case, marks=[pytest.mark.needs(*needs)] if needs else []
