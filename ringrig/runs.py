@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from ringrig.cache import writing
 from ringrig.errors import BadSpec
 
 _PR_SET_PDEATHSIG = 1
@@ -42,6 +45,21 @@ def run(arguments: Sequence[str], *, root: Path) -> int:
     for kernel in kernels[len(codes) :]:
         print(f"  {kernel:30} not run")
     return next((code for code in codes if code), 0)
+
+
+def new_folder(root: Path, name: str) -> Path:
+    """Makes runs/<time>_<name>, with a number behind it where that is taken. NoSpace: it cannot be made."""
+    with writing("a folder below runs"):
+        base = root / "runs"
+        base.mkdir(exist_ok=True)
+        stamp = time.strftime("%Y-%m-%dT%H-%M-%S")
+        folder, number = base / f"{stamp}_{name}", 1
+        while True:
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+            number += 1
+            folder = base / f"{stamp}_{name}-{number}"
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import time
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ringrig import runs
-from ringrig.cache import Say, writing
+from ringrig.cache import Say
 from ringrig.campaign.job import INTERRUPTED, Job, Result, do, job
 from ringrig.errors import BadSpec
 from ringrig.plugin.record import suite_version
@@ -44,10 +43,8 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> Matrix:
         if not folder.is_dir():
             raise BadSpec(f"There is no {folder} to go on with.", next_step="`ls runs` shows what was begun")
     else:
-        folder = root / "runs" / time.strftime("%Y-%m-%dT%H-%M-%S_matrix")
+        folder = runs.new_folder(root, "matrix")
     matrix = Matrix(folder=folder, suite=suite_version(root), left=jobs)
-    with writing("the matrix's folder"):
-        folder.mkdir(parents=True, exist_ok=True)
     while matrix.left:
         one = matrix.left[0]
         say(f"{len(matrix.results) + 1} of {len(jobs)}: {one.name}")

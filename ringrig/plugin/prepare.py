@@ -9,16 +9,15 @@ import re
 import shutil
 import signal
 import tempfile
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from ringrig import cache, host, vmimage
+from ringrig import cache, host, runs, vmimage
 from ringrig.cache import Say
-from ringrig.errors import BadSpec, NoSpace, RigError
+from ringrig.errors import BadSpec, RigError
 from ringrig.guest.markers import MARKERS
 from ringrig.kernel import config as kernel_config
 from ringrig.kernel import resolve
@@ -201,25 +200,11 @@ def _scratch() -> Path:
 def _run_folder(root: Path, spec: str) -> Path:
     """runs/<time>_<kernel>, and runs/latest pointing to it. NoSpace: it cannot be made."""
     name = re.sub(r"[^A-Za-z0-9.]+", "-", spec).strip("-")[-60:]
-    stamp = time.strftime("%Y-%m-%dT%H-%M-%S")
-    runs = root / "runs"
-    try:
-        runs.mkdir(exist_ok=True)
-        for suffix in ("", *(f"-{n}" for n in range(2, 100))):
-            folder = runs / f"{stamp}_{name}{suffix}"
-            try:
-                folder.mkdir()
-                break
-            except FileExistsError:
-                continue
-        latest = runs / f".latest-{os.getpid()}"
+    folder = runs.new_folder(root, name)
+    with cache.writing("runs/latest"):
+        latest = folder.parent / f".latest-{os.getpid()}"
         latest.symlink_to(folder.name)
-        latest.replace(runs / "latest")
-    except OSError as error:
-        raise NoSpace(
-            f"The run folder cannot be made in {runs}: {error.strerror}.",
-            next_step="free space there, or make the clone writable",
-        ) from error
+        latest.replace(folder.parent / "latest")
     return folder
 
 
