@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from ringrig.errors import BadSpec
 
 _DONE = "job.json"
 INTERRUPTED = {2, 128 + signal.SIGINT, 128 + signal.SIGTERM}
-"""Exit codes after Ctrl-C: pytest's, and of a process that it ended."""
+"""Exit codes after Ctrl-C: pytest's, and of a process that it ended. interrupted() says whether it was."""
+_PROGRESS = "rig: "
+_FAULTY = re.compile(r"^!* ?(Interrupted: \d+ errors? during collection)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +96,7 @@ def do(job: Job, folder: Path, *, workers: int, root: Path, suite: str) -> Resul
             code = runs.wait_for(command, cwd=root, output=output)
         seconds = round(time.monotonic() - began, 1)
         told = {"job": asdict(job), "suite": suite, "exit_code": code, "seconds": seconds}
-        if code not in INTERRUPTED:
+        if not interrupted(folder, code):
             (folder / _DONE).write_text(json.dumps(told, indent=1) + "\n")
     return read(job, folder, code, seconds)
 
@@ -111,13 +114,6 @@ def finished(job: Job, folder: Path, suite: str) -> Result | None:
 
 def read(job: Job, folder: Path, exit_code: int, seconds: float) -> Result:
     """What the run folder of a job says, however far the run got."""
-    cases: dict[str, Case] = {}
-    results = folder / "results.jsonl"
-    for line in results.read_text().splitlines() if results.exists() else []:
-        told: dict[str, Any] = json.loads(line)
-        cases[told["nodeid"]] = Case(
-            outcome=told["outcome"], seconds=told["seconds"], why=told.get("why", "")
-        )
     verdict = ""
     if (folder / "run.json").exists():
         verdict = json.loads((folder / "run.json").read_text()).get("verdict", "")
@@ -126,16 +122,52 @@ def read(job: Job, folder: Path, exit_code: int, seconds: float) -> Result:
         folder=folder,
         exit_code=exit_code,
         seconds=seconds,
-        verdict=verdict or _last_words(folder / "output.txt") or f"NO VERDICT: exit code {exit_code}",
-        cases=cases,
+        verdict=verdict or last_words(folder) or f"NO VERDICT: exit code {exit_code}",
+        cases={
+            told["nodeid"]: Case(outcome=told["outcome"], seconds=told["seconds"], why=told.get("why", ""))
+            for told in lines(folder)
+        },
     )
 
 
-def _last_words(output: Path) -> str:
-    """The error that a run without any case ended with."""
-    lines = output.read_text(errors="replace").strip().splitlines() if output.exists() else []
-    said = [line.removeprefix("Exit: ") for line in lines if line.startswith(("rig: ", "Exit: "))]
-    return f"NO VERDICT: {(said or lines)[-1]}" if lines else ""
+def lines(folder: Path) -> Iterator[dict[str, Any]]:
+    """The cases of a run folder's results.jsonl, as record.py writes them; a later line of a case takes the earlier's place.
+
+    Cases that had not ended without a fault when the run did are no results, nor is half a line.
+    """
+    path = folder / "results.jsonl"
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+        try:
+            told: dict[str, Any] = json.loads(line)
+        except ValueError:
+            continue
+        if not (told.get("unfinished") and told["outcome"] == "passed"):
+            yield told
+
+
+def interrupted(folder: Path, exit_code: int) -> bool:
+    """Whether Ctrl-C ended the run: pytest's code for that is also the one for faulty case files."""
+    return exit_code in INTERRUPTED and not (exit_code == 2 and _FAULTY.search(_output(folder)))
+
+
+def last_words(folder: Path) -> str:
+    """Why a run that has ended has no verdict, as "NO VERDICT: …"; "" where it said nothing."""
+    output = _output(folder)
+    said = [
+        line.partition(": ")[2]
+        for line in output.splitlines()
+        if line.startswith(("Exit: ", "ERROR: ", "INTERNALERROR> "))
+    ]
+    if faulty := _FAULTY.search(output):
+        said = [faulty[1]]
+    others = [line for line in output.splitlines() if line.strip() and not line.startswith(_PROGRESS)]
+    last = (said or others or [""])[-1]
+    return f"NO VERDICT: {last}" if last else ""
+
+
+def _output(folder: Path) -> str:
+    path = folder / "output.txt"
+    return path.read_text(errors="replace") if path.exists() else ""
 
 
 def named(spec: str, *, guest: str, configs: Sequence[str], patches: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ringrig import runs
 from ringrig.cache import Say
-from ringrig.campaign.job import INTERRUPTED, Job, Result, do, job
+from ringrig.campaign.job import Job, Result, do, interrupted, job
 from ringrig.errors import BadSpec
 from ringrig.plugin.record import suite_version
 
@@ -49,7 +49,7 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> Matrix:
         one = matrix.left[0]
         say(f"{len(matrix.results) + 1} of {len(jobs)}: {one.name}")
         result = do(one, folder / _fit(one.name), workers=chosen.workers, root=root, suite=matrix.suite)
-        if result.exit_code in INTERRUPTED:
+        if interrupted(result.folder, result.exit_code):
             say(f"interrupted; go on with: rig matrix {' '.join(arguments)} --resume {folder}")
             break
         say(f"  {result.verdict} ({result.seconds:.0f} s)")

@@ -29,6 +29,10 @@ def session(monkeypatch):
         folder = Path(next(w for w in command if w.startswith("--run-folder=")).partition("=")[2])
         calls.append(command)
         code = codes.pop(0) if codes else 1
+        if code == "faulty":
+            output.write(b"!!!!!!! Interrupted: 2 errors during collection !!!!!!!\n")
+            output.flush()
+            return 2
         if code == 22:
             output.write(b"some words\nExit: There is no such patch.\n")
             return code
@@ -75,6 +79,34 @@ def test_a_job_that_was_interrupted_is_done_again(session, tmp_path):
 
     assert finished(JOB, tmp_path / "job", "suite 1") is None
     assert run_job(tmp_path / "job").exit_code == 0
+
+
+def test_faulty_case_files_are_no_ctrl_c(session, tmp_path):
+    """Though pytest's exit code is the same: the job has ended, and says why."""
+    session[1].append("faulty")
+
+    result = run_job(tmp_path / "job")
+
+    assert result.verdict == "NO VERDICT: Interrupted: 2 errors during collection"
+    assert finished(JOB, tmp_path / "job", "suite 1") == result
+
+
+def test_what_had_not_ended_is_no_result(tmp_path):
+    """Neither a case that was under way when the run ended, nor half a line; a later line of a case counts."""
+    lines = [
+        {"nodeid": "a", "outcome": "passed", "seconds": 0.1},
+        {"nodeid": "a", "outcome": "error", "seconds": 0.1, "late": True},
+        {"nodeid": "b", "outcome": "passed", "seconds": 0.0, "unfinished": True},
+        {"nodeid": "c", "outcome": "error", "seconds": 0.0, "unfinished": True},
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "results.jsonl").write_text(text + '{"nodeid": "d", "outc')
+    (tmp_path / "output.txt").write_text("rig: building\nrig: 3 of 9 objects\n\n")
+
+    result = jobs.read(JOB, tmp_path, 1, 2.0)
+
+    assert {name: case.outcome for name, case in result.cases.items()} == {"a": "error", "c": "error"}
+    assert result.verdict == "NO VERDICT: exit code 1"
 
 
 def test_a_run_without_a_case_says_why(session, tmp_path):
