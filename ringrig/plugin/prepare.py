@@ -24,7 +24,7 @@ from ringrig.kernel import resolve
 from ringrig.kernel.build import patch_files
 from ringrig.kernel.spec import Board, Image, Target, Wanted
 from ringrig.plugin.progress import Progress
-from ringrig.vm import board, pack
+from ringrig.vm import board, pack, xstate
 from ringrig.vm.link import Keys
 from ringrig.vm.plan import Plan
 
@@ -115,6 +115,7 @@ def context_for(
             guest="uml" if target.arch == "um" else "qemu",
             path=str(target.path),
             libs=str(target.libs) if target.libs else None,
+            preload=_preload(target, say),
             vmlinux=str(target.vmlinux) if target.vmlinux else None,
             profile=target.profile,
             lacks=target.lacks,
@@ -176,6 +177,11 @@ def _ini() -> str:
     return "[pytest]\naddopts = --import-mode=importlib --strict-markers\nmarkers =\n" + "".join(
         f"    {marker}\n" for marker in MARKERS
     )
+
+
+def _preload(image: Image, say: Say) -> str | None:
+    library = xstate.preload(say=say) if image.arch == "um" else None
+    return str(library) if library else None
 
 
 def _root(name: str, say: Say) -> str | None:

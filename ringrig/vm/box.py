@@ -30,7 +30,11 @@ _PASSWD = "root:x:0:0:root:/root:/bin/sh\nsshd:x:65533:65533::/run/sshd:/usr/sbi
 _SHADOW = "root:*:19000:0:99999:7:::\n"
 _GROUP = "root:x:0:\ntty:x:5:\nkvm:x:106:\nsshd:x:65533:\nnogroup:x:65534:\n"
 # Started by virtme-ng's init when found; nothing in a guest needs them, and one costs a second emulated.
-_NOT_IN_GUEST = ("systemd-tmpfiles", "systemd-udevd")
+_NOT_IN_GUEST = tuple(
+    f"/usr/{folder}/{name}"
+    for folder in ("bin", "lib/systemd")
+    for name in ("systemd-tmpfiles", "systemd-udevd")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +89,10 @@ def _host_parts() -> list[str]:
     for name in _ETC:
         if (path := Path("/etc", name)).exists():
             out += ["--ro-bind", str(path), str(path)]
-    for name in _NOT_IN_GUEST:
-        for folder in ("/usr/bin", "/usr/lib/systemd"):
-            if Path(folder, name).exists():
-                out += ["--ro-bind", "/dev/null", f"{folder}/{name}"]
+    # Bubblewrap binds over no symbolic link, which systemd-udevd is one of: over what it points to.
+    unwanted = [path for path in map(Path, _NOT_IN_GUEST) if path.exists()]
+    for path in dict.fromkeys(path.resolve() for path in unwanted):
+        out += ["--ro-bind", "/dev/null", str(path)]
     for folder in ("/sys", "/home", "/opt", "/srv", "/mnt", "/etc/ssh", "/etc/sudoers.d"):
         out += ["--dir", folder]
     return out

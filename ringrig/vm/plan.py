@@ -38,6 +38,8 @@ class Plan:
     """qemu or uml."""
     libs: str | None = None
     """uml: where the C library lies that the executable wants, if it is not this machine's."""
+    preload: str | None = None
+    """uml: a library that the executable is to be started with."""
     vmlinux: str | None = None
     profile: str | None = None
     lacks: tuple[str, ...] = ()

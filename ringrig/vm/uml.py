@@ -27,7 +27,7 @@ from ringrig.vm.plan import Plan
 BOOT_SECONDS = 30.0
 """Limit from start to the SSH server's first byte."""
 _GUEST_FILES = Path(__file__).parent.parent / "guest"
-_KERNEL, _STATE, _DISK = "/ringrig/kernel", "/run/uml", "/tmp/disk"
+_KERNEL, _STATE, _DISK, _PRELOAD = "/ringrig/kernel", "/run/uml", "/tmp/disk", "/ringrig/xstate.so"
 # All on the console; a panic ends the process by itself (arch/um/kernel/um_arch.c, panic_exit). What distribution
 # kernels measure and test of themselves at boot (RAID, crypto) takes three times as long as the rest of it. Before 6.2
 # the host's randomness is trusted only if told so; without it sshd waits for more for ever.
@@ -166,6 +166,7 @@ def _box(plan: Plan) -> Box:
             **python_parts(),
             f"{_KERNEL}/linux": Path(plan.path),
             **({LIBRARIES: Path(plan.libs)} if plan.libs else {}),
+            **({_PRELOAD: Path(plan.preload)} if plan.preload else {}),
             "/ringrig/keys": plan.keys,
             "/ringrig/guest": _GUEST_FILES,
             **{f"/ringrig/pack/{name}": Path(plan.pack, name) for name in plan.zips},
@@ -180,7 +181,9 @@ def _command(plan: Plan, name: str, line: int) -> list[str]:
     return [
         *("/bin/sh", "-c", _WRAPPER),
         str(_processor(name)),
-        *(["env", f"LD_LIBRARY_PATH={LIBRARIES}"] if plan.libs else []),
+        "env",
+        *([f"LD_LIBRARY_PATH={LIBRARIES}"] if plan.libs else []),
+        *([f"LD_PRELOAD={_PRELOAD}"] if plan.preload else []),
         f"{_KERNEL}/linux",
         f"mem={plan.memory}",
         *("root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"),

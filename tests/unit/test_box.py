@@ -41,6 +41,20 @@ def test_the_command_comes_last_and_whole(tmp_path):
     assert argv[argv.index("--") + 1 :] == command
 
 
+def test_a_program_that_is_a_link_is_hidden_where_it_lies(tmp_path, monkeypatch):
+    """systemd-udevd is a link to udevadm, and bubblewrap binds over no link: on a machine with udev no guest started."""
+    (tmp_path / "udevadm").write_text("a program")
+    (tmp_path / "systemd-udevd").symlink_to("udevadm")
+    monkeypatch.setattr(
+        "ringrig.vm.box._NOT_IN_GUEST", (str(tmp_path / "systemd-udevd"), str(tmp_path / "none"))
+    )
+
+    argv = Box().argv(["true"], scratch=tmp_path)
+
+    assert argv[argv.index("/dev/null") - 1 :][:3] == ["--ro-bind", "/dev/null", str(tmp_path / "udevadm")]
+    assert argv.count("/dev/null") == 1
+
+
 def test_nothing_is_writable_but_what_is_named(tmp_path):
     """No --bind of the box itself, and no device unless asked for."""
     argv = Box(readable={"/ringrig/a": Path("/a")}).argv(["true"], scratch=tmp_path)
