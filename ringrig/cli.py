@@ -31,6 +31,7 @@ usage: rig COMMAND …
   rig coverage --reach FILE:LINE [--from RUN] the cases that execute a line
   rig reproduce NODEID [--kernel K] [--good K2]
                                               a C program that shows what a failing case shows
+  rig history NODEID                          what became of a case in the runs of this clone; flaky or not
   rig bench boot | build | nops               what a guest, a build, a provided buffer costs
 
 kernels: host · debian[:X.Y] · debian-uml[:X.Y] · source[:X.Y] · tree:PATH[@REV] · a bzImage or vmlinuz ·
@@ -216,6 +217,12 @@ def _explain(arguments: list[str]) -> int:
     return explain.report(campaign.run(arguments, root=ROOT))
 
 
+def _history(arguments: list[str]) -> int:
+    from ringrig.report import history
+
+    return history.main(arguments, root=ROOT)
+
+
 def _coverage(arguments: list[str]) -> int:
     from ringrig.campaign import coverage
 
@@ -244,6 +251,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "bench": _bench,
     "coverage": _coverage,
     "explain": _explain,
+    "history": _history,
     "matrix": _matrix,
     "mutate": _mutate,
     "reproduce": _reproduce,

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from ringrig import runs
 from ringrig.cache import writing
 from ringrig.errors import BadSpec
+from ringrig.plugin.record import results
 
 _DONE = "job.json"
 INTERRUPTED = {2, 128 + signal.SIGINT, 128 + signal.SIGTERM}
@@ -78,11 +79,15 @@ def folder_of(nodeid: str) -> str:
     return parts[1] if len(parts) > 2 and parts[0] == "suites" else parts[0]
 
 
-def do(job: Job, folder: Path, *, workers: int, root: Path, suite: str) -> Result:
+def do(
+    job: Job, folder: Path, *, workers: int, root: Path, suite: str, run: Callable[..., int] | None = None
+) -> Result:
     """Runs the job into `folder`, unless that holds its finished result of the same `suite` already. NoSpace.
 
-    What the run prints goes to output.txt there.
+    What the run prints goes to output.txt there. `run`: how (runs.wait_for, which is for programs without threads;
+    Children.wait_for).
     """
+    run = run or runs.wait_for
     if (known := finished(job, folder, suite)) is not None:
         return known
     began = time.monotonic()
@@ -93,7 +98,7 @@ def do(job: Job, folder: Path, *, workers: int, root: Path, suite: str) -> Resul
         with (folder / "output.txt").open("wb") as output:
             words = ["-q", "-n", str(workers), f"--run-folder={folder}", *job.arguments]
             command = [sys.executable, "-m", "pytest", *words]
-            code = runs.wait_for(command, cwd=root, output=output)
+            code = run(command, cwd=root, output=output)
         seconds = round(time.monotonic() - began, 1)
         told = {"job": asdict(job), "suite": suite, "exit_code": code, "seconds": seconds}
         if not interrupted(folder, code):
@@ -125,24 +130,9 @@ def read(job: Job, folder: Path, exit_code: int, seconds: float) -> Result:
         verdict=verdict or last_words(folder) or f"NO VERDICT: exit code {exit_code}",
         cases={
             told["nodeid"]: Case(outcome=told["outcome"], seconds=told["seconds"], why=told.get("why", ""))
-            for told in lines(folder)
+            for told in results(folder)
         },
     )
-
-
-def lines(folder: Path) -> Iterator[dict[str, Any]]:
-    """The cases of a run folder's results.jsonl, as record.py writes them; a later line of a case takes the earlier's place.
-
-    Cases that had not ended without a fault when the run did are no results, nor is half a line.
-    """
-    path = folder / "results.jsonl"
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
-        try:
-            told: dict[str, Any] = json.loads(line)
-        except ValueError:
-            continue
-        if not (told.get("unfinished") and told["outcome"] == "passed"):
-            yield told
 
 
 def interrupted(folder: Path, exit_code: int) -> bool:

@@ -25,9 +25,9 @@ def pytest_configure(config: pytest.Config) -> None:
     progress = Progress()
     context = prepare.prepare(config, progress)
     # Workers load it for themselves; a fault in it is to be told once, and before they start.
-    KnownIssues.load(config.rootpath / "suites" / "known-issues.toml", context.plan)
+    known = KnownIssues.load(config.rootpath / "suites" / "known-issues.toml", context.plan)
     config.pluginmanager.register(record.Record(config, context), "ringrig-record")
-    config.pluginmanager.register(verdict.Verdict(config, context), "ringrig-verdict")
+    config.pluginmanager.register(verdict.Verdict(config, context, known), "ringrig-verdict")
     config.pluginmanager.register(prepare.ForWorkers(context), "ringrig-workers")
     if not config.getoption("numprocesses", None):
         config.pluginmanager.register(dispatch.Dispatch(config, context), "ringrig-dispatch")

@@ -10,7 +10,7 @@ import datetime
 import fnmatch
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,16 +39,16 @@ class Issue:
 
 
 class KnownIssues:
-    """The issues that hold for one kernel."""
+    """The issues of one kernel: those that hold, and those that expired and no longer count."""
 
     def __init__(self, issues: Sequence[Issue]) -> None:
-        self._issues = issues
+        today = datetime.date.today()
+        self.issues = [issue for issue in issues if issue.expires >= today]
+        self._expired = [issue for issue in issues if issue.expires < today]
 
     @classmethod
     def load(cls, path: Path, plan: Plan) -> KnownIssues:
-        """Issues whose traits or profiles fit the plan's kernel and that have not expired; UsageError for a
-        file that is none.
-        """
+        """Issues whose traits or profiles fit the plan's kernel; UsageError for a file that is none."""
         if not path.exists():
             return cls([])
         try:
@@ -57,22 +57,25 @@ class KnownIssues:
         except (TypeError, ValueError, re.error) as error:
             raise pytest.UsageError(f"{path}: {error}") from error
         profile = profile_for(plan.profile or plan.spec, plan.release)
-        today = datetime.date.today()
         return cls(
             [
                 issue for issue in issues
-                if issue.expires >= today
-                and (not issue.profiles or profile.name in issue.profiles)
+                if (not issue.profiles or profile.name in issue.profiles)
                 and profile.traits.issuperset(issue.traits)
             ]
         )  # fmt: skip
+
+    def expired(self, nodeids: Iterable[str]) -> list[Issue]:
+        """Those that speak of one of these cases and no longer count: somebody has to look at them again."""
+        names = list(nodeids)
+        return [issue for issue in self._expired if any(_matches(issue.case, name) for name in names)]
 
     def apply(self, reports: Sequence[pytest.TestReport]) -> None:
         """Turn the failure that an issue explains into xfail, and a pass that it says cannot be into xpass."""
         for report in reports:
             if report.when != "call" or report.skipped:
                 continue
-            issue = next((one for one in self._issues if _matches(one.case, report.nodeid)), None)
+            issue = next((one for one in self.issues if _matches(one.case, report.nodeid)), None)
             if issue is None:
                 continue
             reason = f"known: {issue.title} ({issue.link})"
@@ -81,6 +84,9 @@ class KnownIssues:
             elif re.search(issue.shows, report.longreprtext) and not _troubled(report, issue):
                 report.outcome = "skipped"
                 report.wasxfail = reason
+            else:
+                continue
+            report.user_properties.append(("known", issue.id))
 
 
 def _issue(table: dict[str, Any]) -> Issue:

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -105,10 +107,13 @@ class Record:
         extra = {
             "seconds": round(time.time() - self._began, 1),
             "verdict": verdict,
+            "exit_code": news["exit_code"],
             "ran": ready,
             "not watched": news.get("blind", {}),
             "guests": news.get("guests", 0),
             "uncertain": news.get("uncertain", []),
+            "known": [asdict(issue) for issue in news["known"].issues],
+            "expired": [asdict(issue) for issue in news["known"].expired(self.outcomes)],
         }
         write_json(path, {**json.loads(path.read_text()), **extra})
         failed = [n for n, o in self.outcomes.items() if o in ("failed", "error")]
@@ -153,6 +158,21 @@ class Record:
     @property
     def counts(self) -> Counter[str]:
         return Counter(self.outcomes.values())
+
+
+def results(folder: Path) -> Iterator[dict[str, Any]]:
+    """The cases of a run folder's results.jsonl; a later line of a case takes the earlier's place.
+
+    Cases that had not ended without a fault when the run did are no results, nor is half a line.
+    """
+    path = folder / "results.jsonl"
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+        try:
+            told: dict[str, Any] = json.loads(line)
+        except ValueError:
+            continue
+        if not (told.get("unfinished") and told["outcome"] == "passed"):
+            yield told
 
 
 _GUIDE = """In this folder:

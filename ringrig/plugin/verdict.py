@@ -11,7 +11,8 @@ import pytest
 
 from ringrig.errors import NothingRan, RigError
 from ringrig.model.profiles import profile_for
-from ringrig.plugin import left_out
+from ringrig.plugin import history, left_out
+from ringrig.plugin.known_issues import KnownIssues
 from ringrig.plugin.prepare import Context
 from ringrig.plugin.record import Record, unwritten
 
@@ -19,8 +20,8 @@ from ringrig.plugin.record import Record, unwritten
 class Verdict:
     """On the controller: gathers what the workers learnt, prints the verdict, sets the exit code."""
 
-    def __init__(self, config: pytest.Config, context: Context) -> None:
-        self._config, self._context = config, context
+    def __init__(self, config: pytest.Config, context: Context, known: KnownIssues) -> None:
+        self._config, self._context, self._known = config, context, known
         self._news: dict[str, Any] = {"uncertain": [], "fatal": None, "blind": {}, "ready": {}, "guests": 0}
         self._selected = 0
 
@@ -71,11 +72,13 @@ class Verdict:
             session.exitstatus = status = NothingRan.exit_code
         lines = self._lines(record, counts, status)
         try:
-            record.finish(lines[0], lines, self._news)
+            record.finish(lines[0], lines, {**self._news, "exit_code": status, "known": self._known})
         except OSError as error:
             self._fatal(unwritten(self._context.folder, error))
             session.exitstatus = status = self._news["fatal"][0]
             lines = self._lines(record, counts, status)
+        if note := history.keep(self._context.folder, root=self._config.rootpath):
+            lines.append(note)
         self._print(lines, status)
         return result
 
@@ -121,6 +124,11 @@ class Verdict:
             out += ["", f"UNCERTAIN: {entry['what']}", f"  one of: {suspects}", *_indent(entry["detail"])]
         known = [n for n, o in record.outcomes.items() if o == "xfailed"]
         out += [f"  {reason}: {n} cases" for reason, n in Counter(record.messages[n] for n in known).items()]
+        out += [
+            f"  expired on {one.expires}: known issue {one.id} ({one.title}) counts no longer; look at it again: "
+            f"suites/known-issues.toml, {one.link}"
+            for one in self._known.expired(record.outcomes)
+        ]
         out += left_out.lines(plan, skipped, [str(word) for word in self._config.invocation_params.args])
         if self._news["blind"]:
             out.append(

@@ -331,3 +331,51 @@ def test_the_machine_is_given_up_at_the_end(run, world):
 
     assert world.ran == [("guest-1", node("a"))]
     assert world.ended() == ["guest-1"]
+
+
+ISSUE = """
+[[issue]]
+id = "{id}"
+title = "b is broken"
+case = "suites/test_it.py::test_b"
+shows = "22"
+link = "https://example.invalid/b"
+expires = {expires}
+"""
+
+
+@pytest.mark.parametrize(
+    ("expires", "outcome", "code"), [("2199-01-01", "xfailed", 0), ("2020-01-01", "failed", 1)]
+)
+def test_known_issues_are_recorded_and_the_expired_said(run, world, pytester, expires, outcome, code):
+    """results.jsonl has the issue's id; what expired counts no longer, and the verdict says so."""
+    (pytester.path / "suites/known-issues.toml").write_text(ISSUE.format(id="b-1", expires=expires))
+    answers(world, "b", call="failed", why="assert 22 == 0")
+
+    result = run("ab", world)
+
+    assert result.ret == code
+    assert results(pytester)[1] == ("b", outcome)
+    run_json = json.loads((folder(pytester) / "run.json").read_text())
+    assert run_json["exit_code"] == code
+    line = json.loads((folder(pytester) / "results.jsonl").read_text().splitlines()[1])
+    if code:
+        assert "known" not in line
+        assert [one["id"] for one in run_json["expired"]] == ["b-1"]
+        assert any(text.startswith("  expired on 2020-01-01: known issue b-1") for text in result.outlines)
+    else:
+        assert line["known"] == "b-1"
+        assert run_json["known"][0]["link"] == "https://example.invalid/b"
+
+
+def test_a_run_is_kept_in_the_history(run, world, pytester):
+    """And goes on without it."""
+    run("a", world)
+    history = pytester.path / "runs/history.sqlite"
+    assert history.exists()
+
+    history.write_bytes(b"no database" * 99)
+    result = run("a", world)
+
+    assert result.ret == 0
+    assert any("not in runs/history.sqlite" in line for line in result.outlines)

@@ -1,0 +1,99 @@
+"""`rig history`: what became of a case in the runs of this clone, by kernel and by time, and where it wavers."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ringrig import runs
+from ringrig.errors import BadSpec, RigError
+from ringrig.plugin import history
+from ringrig.plugin.history import Past
+
+_WORDS = ("passed", "failed", "error", "xfailed", "xpassed", "skipped")
+_GOOD, _BAD = {"passed", "xfailed"}, {"failed", "error", "xpassed"}
+
+
+def main(arguments: Sequence[str], *, root: Path) -> int:
+    """Prints a case's history. BadSpec: no run has had such a case; RigError: the file is damaged."""
+    chosen = _parser().parse_args(arguments)
+    case = runs.from_here([chosen.case])[0].removeprefix(f"{root}/")
+    try:
+        past = history.of(case, root=root)
+        if not past:
+            near = difflib.get_close_matches(case, history.names(root=root), n=3)
+    except sqlite3.Error as error:
+        raise RigError(
+            f"runs/history.sqlite cannot be read: {error}.",
+            next_step="rm runs/history.sqlite*; runs from then on are kept anew",
+        ) from error
+    if not past:
+        nearest = f"the nearest: {', '.join(near)}" if near else "`rig run` keeps what it ran"
+        raise BadSpec(f"No run here has had a case {case}.", next_step=nearest)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{case}: {len(past)} runs", markup=False)
+    console.print(_by_kernel(past))
+    for line in wavering(past):
+        console.print(line, markup=False)
+    shown = past[-chosen.last :]
+    if len(shown) < len(past):
+        console.print(f"the last {len(shown)}:")
+    for one in reversed(shown):
+        console.print(
+            f"  {one.began[:19]}  {one.outcome:7} {one.seconds:7.2f} s  {one.kernel}  {one.folder}",
+            markup=False,
+        )
+    return 0
+
+
+def wavering(past: Sequence[Past]) -> list[str]:
+    """Where the same build of a kernel and the same suite showed both what is wanted and what is not, in a line each."""
+    same: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
+    for one in past:
+        same[one.kernel, one.build, one.suite][one.outcome] += 1
+    return [
+        f"FLAKY on {kernel} (build-id {build[:12] or 'unknown'}, suite {suite}): "
+        + ", ".join(f"{count[word]} {word}" for word in _WORDS if count[word])
+        for (kernel, build, suite), count in same.items()
+        if _GOOD & set(count) and _BAD & set(count)
+    ]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rig history",
+        description="What became of a case in the runs of this clone (runs/history.sqlite), by kernel and by time.",
+    )
+    parser.add_argument("case", metavar="NODEID", help="one case, as rig run names it")
+    parser.add_argument(
+        "--last", type=int, default=20, metavar="N", help="runs that are listed (default: 20)"
+    )
+    return parser
+
+
+def _by_kernel(past: Sequence[Past]) -> Table:
+    kernels: dict[str, list[Past]] = defaultdict(list)
+    for one in past:
+        kernels[one.kernel].append(one)
+    words = [word for word in _WORDS if any(one.outcome == word for one in past)]
+    table = Table(box=SIMPLE)
+    table.add_column("kernel")
+    for word in words:
+        table.add_column(word, justify="right")
+    table.add_column("last")
+    for kernel, those in sorted(kernels.items()):
+        count = Counter(one.outcome for one in those)
+        last = those[-1]
+        table.add_row(
+            escape(kernel), *(str(count[word] or "") for word in words), f"{last.outcome}, {last.began[:10]}"
+        )
+    return table
