@@ -8,6 +8,8 @@ import re
 
 import pytest
 
+from ringrig.model.profiles import profiles
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("ringrig", "kernel under test")
@@ -82,6 +84,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="on host and ssh: run also cases that can crash a broken kernel",
     )
     group.addoption(
+        "--judged-by",
+        metavar="PROFILE",
+        help="the model's profile that a kernel must match (default: that of its release); "
+        "frozen where a series or a bisection must not choose its judge",
+    )
+    group.addoption(
         "--model-budget",
         type=_seconds,
         default=0.0,
@@ -130,5 +138,7 @@ def check(config: pytest.Config) -> None:
         raise pytest.UsageError("--cpus takes a number, at least 1.")
     if not re.fullmatch(r"[1-9]\d*[MG]", get("memory")):
         raise pytest.UsageError("--memory takes a size like 512M or 2G.")
+    if get("judged_by") and get("judged_by") not in profiles():
+        raise pytest.UsageError(f"--judged-by takes one of: {', '.join(profiles())}")
     if get("keep_guest"):
         config.option.maxfail = 1

@@ -57,11 +57,15 @@ def _prepare(config: pytest.Config, progress: Progress) -> Context:
     target = resolve(get("kernel"), wanted=wanted, say=progress.say)
     means = {name: get(name) for name in ("image", "accel", "cpus", "memory")}
     folder = Path(get("run_folder")).absolute() if get("run_folder") else None
+    if folder is None and config.option.collectonly:
+        folder = _scratch()  # no run: runs/latest stays what it is
     context = context_for(
         target, wanted, config.rootpath, _tops(config), folder=folder, say=progress.say, **means
     )
     if config.pluginmanager.hasplugin("ringrig.campaign.coverage_session"):
         context = replace(context, plan=replace(context.plan, gcov=True))
+    if judge := get("judged_by"):
+        context = replace(context, plan=replace(context.plan, profile=judge))
     if context.plan.kind == "image" and not config.option.collectonly:
         pack.rewritten(config.rootpath, context.plan.tops)
     pack_suite(context.plan, config.rootpath)

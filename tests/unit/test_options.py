@@ -49,6 +49,7 @@ def test_what_cannot_work_elsewhere_is_refused(run, pytester, options, words):
         (["--memory", "lots"], "--memory"),
         (["--memory", "1G,maxmem=2G"], "--memory"),
         (["--accel", "hvf"], "--accel"),
+        (["--judged-by", "6.99"], "takes one of: "),
     ],
 )
 def test_values_without_sense_are_refused(run, pytester, options, words):
