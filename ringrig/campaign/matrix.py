@@ -1,18 +1,21 @@
-"""`rig matrix`: the same cases on many kernels, one after the other, in one table."""
+"""`rig matrix`: the same cases on many kernels, in one table."""
 
 from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ringrig import runs
 from ringrig.cache import Say
-from ringrig.campaign.job import Job, Result, do, interrupted, job
+from ringrig.campaign import crew
+from ringrig.campaign.job import Job, Result, interrupted, job
 from ringrig.errors import BadSpec
 from ringrig.plugin.record import suite_version
 
@@ -45,23 +48,33 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> Matrix:
     else:
         folder = runs.new_folder(root, "matrix")
     matrix = Matrix(folder=folder, suite=suite_version(root), left=jobs)
-    while matrix.left:
-        one = matrix.left[0]
-        say(f"{len(matrix.results) + 1} of {len(jobs)}: {one.name}")
-        result = do(one, folder / _fit(one.name), workers=chosen.workers, root=root, suite=matrix.suite)
-        if interrupted(result.folder, result.exit_code):
-            say(f"interrupted; go on with: rig matrix {' '.join(arguments)} --resume {folder}")
-            break
-        say(f"  {result.verdict} ({result.seconds:.0f} s)")
-        matrix.results.append(result)
-        matrix.left = matrix.left[1:]
+    places = [(one, folder / _fit(one.name)) for one in jobs]
+    found: dict[str, Result] = {}
+    with suppress(KeyboardInterrupt), crew.crew(chosen, root=root, suite=matrix.suite, say=say) as hands:
+        for result in hands.results(places):
+            if not interrupted(result.folder, result.exit_code):
+                found[result.job.name] = result
+                say(
+                    f"{len(found)} of {len(jobs)}: {result.job.name}: {result.verdict} ({result.seconds:.0f} s)"
+                )
+    matrix.results = [found[one.name] for one in jobs if one.name in found]
+    matrix.left = [one for one in jobs if one.name not in found]
+    if matrix.left:
+        say(f"interrupted; go on with: rig matrix {_again(arguments)} --resume {folder}")
     return matrix
+
+
+def _again(arguments: Sequence[str]) -> str:
+    """The command line without --resume."""
+    rest = iter(arguments)
+    kept = [word for word in rest if not (word == "--resume" and next(rest, True))]
+    return shlex.join(word for word in kept if not word.startswith("--resume="))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rig matrix",
-        usage="rig matrix FILE [--resume FOLDER] [-n N] [CASE]…",
+        usage="rig matrix FILE [--resume FOLDER] [-n N] [--jobs K] [CASE]…",
         description="Run the same cases on many kernels.",
     )
     add = parser.add_argument
@@ -72,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a TOML file that lists kernels (docs/matrix.md), then cases, if not its own",
     )
     add("--resume", metavar="FOLDER", help="go on in that folder: what is done there is not done again")
-    add("-n", type=int, default=2, metavar="N", dest="workers", help="guests at a time (default: 2)")
+    crew.options(parser)
     return parser
 
 

@@ -8,6 +8,7 @@ import pytest
 from ringrig.campaign import job as jobs
 from ringrig.campaign import matrix
 from ringrig.campaign.job import Job, do, finished, folder_of
+from ringrig.children import Children
 from ringrig.errors import BadSpec
 from ringrig.report import matrix as reports
 
@@ -25,7 +26,8 @@ def session(monkeypatch):
     """Stands for pytest: each call appends its command, writes a run folder and ends with the next code."""
     calls, codes = [], []
 
-    def wait_for(command, *, cwd, output):
+    def wait_for(*words, cwd, output):
+        command = words[-1]  # behind it, the Children, if there are any
         folder = Path(next(w for w in command if w.startswith("--run-folder=")).partition("=")[2])
         calls.append(command)
         code = codes.pop(0) if codes else 1
@@ -41,6 +43,7 @@ def session(monkeypatch):
         return code
 
     monkeypatch.setattr(jobs.runs, "wait_for", wait_for)
+    monkeypatch.setattr(Children, "wait_for", wait_for)
     monkeypatch.setattr(matrix, "suite_version", lambda _: "suite 1")
     return calls, codes
 

@@ -1,0 +1,137 @@
+"""Where a campaign's jobs run: processes of this machine (`--jobs K`).
+
+A campaign takes three lines of this module:
+
+    crew.options(parser)                                   # -n, --jobs
+    with crew.crew(chosen, root=root, suite=suite, say=say) as hands:
+        for result in hands.results([(job, folder), …]):   # as they finish, not in the order given
+            …
+
+Ctrl-C (or TERM, or HUP): every job is ended, its state stays in its folder, then KeyboardInterrupt comes out of the loop.
+What had ended is done, and the next time `results()` gives it at once. A round of a bisection is one call of `results()`;
+a crew takes any number of calls, one after the other. Jobs that are no longer wanted: leave the loop with `break`; those
+that run are ended as after Ctrl-C, and the crew is ready for the next call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ringrig.cache import Say
+from ringrig.campaign.job import Job, Result, do, finished
+from ringrig.children import Children, ending
+
+GUEST_BYTES = 1280 << 20
+"""What a guest of 1 GB and its share of the session around it take."""
+_AGAIN = 2.0
+
+Do = Callable[[Job, Path], Result]
+Task = tuple[Job, Path]
+
+
+def count(text: str) -> int:
+    """A number of at least 1, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of at least 1")
+    return int(text)
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """-n (guests of a job) and --jobs: `workers` and `jobs` in the namespace."""
+    add = parser.add_argument
+    add("-n", type=count, default=2, metavar="N", dest="workers", help="guests of a job (default: 2)")
+    add("--jobs", type=count, default=1, metavar="K", help="jobs at a time on this machine (default: 1)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """Hands for jobs: the executor they go through, and what is done with each there."""
+
+    executor: Executor
+    do: Do
+    children: Children
+
+    def results(self, tasks: Iterable[Task]) -> Iterator[Result]:
+        """The results of jobs, each into its folder, as they finish. What a folder holds already is not done again.
+
+        A job whose own session somebody interrupted is a result too: job.interrupted() knows it. Raises the RigErrors of
+        job.do(), those of the cluster, and KeyboardInterrupt. However the loop over it ends: no job runs any more then.
+        """
+        futures: list[Future[Result]] = []
+        try:
+            for job, folder in tasks:
+                futures.append(self.executor.submit(self.do, job, folder))
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            if [future for future in futures if not future.cancel() and not future.done()]:
+                self.children.end()
+                wait(futures)
+                self.children.again()
+
+
+@contextmanager
+def crew(chosen: argparse.Namespace, *, root: Path, suite: str, say: Say) -> Iterator[Crew]:
+    """Hands for jobs as the options() in `chosen` say. To be called from the main thread.
+
+    `root`: the clone whose suites run; `suite`: its version (record.suite_version). Raises ClusterAway.
+    """
+    children = Children()
+    room = fitting(chosen.jobs, guests=chosen.workers, say=say)
+    gate = _Gate(chosen.workers)
+
+    def work(job: Job, folder: Path) -> Result:
+        if (known := finished(job, folder, suite)) is not None:
+            return known
+        with gate.passed():
+            say(f"{job.name}: begins")
+            return do(job, folder, workers=chosen.workers, root=root, suite=suite, run=children.wait_for)
+
+    with ending(children.stop), ThreadPoolExecutor(room, thread_name_prefix="job") as pool:
+        yield Crew(executor=pool, do=work, children=children)
+
+
+def fitting(jobs: int, *, guests: int, say: Say) -> int:
+    """How many of `jobs`, each with `guests` guests, this machine's cores bear at a time: one at least."""
+    cores = len(os.sched_getaffinity(0))
+    room = min(jobs, max(1, cores // guests))
+    if room < jobs:
+        say(f"{room} of {jobs} jobs at a time: each has {guests} guests, and this machine has {cores} cores")
+    return room
+
+
+class _Gate:
+    """Lets a job begin when the memory for its guests is there, and the first one always."""
+
+    def __init__(self, guests: int) -> None:
+        self._need = guests * GUEST_BYTES
+        self._inside = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def passed(self) -> Iterator[None]:
+        with self._changed:
+            # The memory of a guest that has just been started is not all in use yet: cores are what bounds those.
+            while self._inside and available_memory() < self._need:
+                self._changed.wait(_AGAIN)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify_all()
+
+
+def available_memory() -> int:
+    """Bytes that can be had without swapping."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    return int(found[1]) << 10 if found else 0
