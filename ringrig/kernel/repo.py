@@ -89,7 +89,7 @@ class Repo:
 
     def difference(self, one: str, other: str) -> str:
         """The diff between two trees or commits, as text."""
-        return self._git("diff-tree", "-r", "-p", "--full-index", one, other)
+        return self._git("diff-tree", "-r", "-p", "--text", "--full-index", one, other)
 
     @contextmanager
     def _scratch_index(self) -> Iterator[Path]:

@@ -1,0 +1,171 @@
+"""What `rig series` is given → patches: a mailbox, a folder of patches, one patch, or a range of commits."""
+
+from __future__ import annotations
+
+import email
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from email.message import EmailMessage
+from pathlib import Path
+
+import b4
+
+from ringrig.campaign import thread
+from ringrig.campaign.patches import Given, Patch, has_diff
+from ringrig.errors import BadSpec
+from ringrig.kernel.repo import asks, git
+
+_KINDS = ("*.patch", "*.diff", "*.eml", "*.txt")
+_REVISION = re.compile(r"v(\d+)-\d{4}-")
+_FORMS = (
+    "name a mailbox, a folder of patches, a patch, - for standard input, or with --tree a range like A..B"
+)
+
+
+def take(given: str, *, tree: Path | None, revision: int | None) -> Given:
+    """The series. BadSpec: there is none in it; BadPatch: one of its patches is missing."""
+    path = Path(given).expanduser()
+    try:
+        if given == "-":
+            return _of_bytes(sys.stdin.buffer.read(), revision, name="standard input")
+        if path.is_dir():
+            is_mail = b4.is_maildir(str(path))
+            return (
+                thread.series(thread.read(path), revision=revision, name=given)
+                if is_mail
+                else _folder(path, revision)
+            )
+        if path.is_file():
+            return _of_bytes(path.read_bytes(), revision, name=given)
+    except OSError as error:
+        raise BadSpec(f"{given} cannot be read: {error.strerror}.", next_step="check the path") from error
+    if ".." in given:
+        if tree is None:
+            raise BadSpec(f"{given} is a range, and no tree is named.", next_step="add --tree PATH")
+        return _range(given, tree)
+    raise BadSpec(f"There is no {given}.", next_step=_FORMS)
+
+
+def _of_bytes(content: bytes, revision: int | None, *, name: str) -> Given:
+    if not content.startswith(b"From ") and not re.search(
+        rb"^Subject: ", content, re.MULTILINE | re.IGNORECASE
+    ):
+        if not has_diff(content):
+            raise BadSpec(f"{name} holds no patch.", next_step=_FORMS)
+        one = Patch(number=1, subject=Path(name).name, content=content)
+        return Given(title=one.subject, patches=(one,))
+    if not content.startswith(b"From "):
+        content = b"From mboxrd@z Thu Jan  1 00:00:00 1970\n" + content
+    messages = b4.mailsplit_bytes(content)
+    about = [(one, b4.LoreSubject(str(one["Subject"] or ""))) for one in messages]
+    patches = [one for one, subject in about if subject.patch and not subject.reply and has_diff(_body(one))]
+    numbered = any(subject.patch and not subject.counters_inferred for _, subject in about)
+    if patches and (len(messages) == 1 or not numbered):
+        found = _numbered([_from_mail(one) for one in patches])
+        return Given(
+            title=found[0].subject, patches=found, base=_base(content), prerequisites=_needs(content)
+        )
+    return thread.series(messages, revision=revision, name=name)
+
+
+def _folder(path: Path, revision: int | None) -> Given:
+    """As `git am FOLDER/*` would take it: in the order of the names, the newest revision of `git format-patch -v`."""
+    files = sorted({file for kind in _KINDS for file in path.glob(kind)})
+    of = {file: int(found[1]) if (found := _REVISION.match(file.name)) else 1 for file in files}
+    contents = {file: file.read_bytes() for file in files}
+    known = sorted({of[file] for file in files if has_diff(contents[file])})
+    if not known:
+        raise BadSpec(
+            f"{path} holds no patch.", next_step=f"files are taken that are called {', '.join(_KINDS)}"
+        )
+    wanted = revision or known[-1]
+    if wanted not in known:
+        listing = ", ".join(f"v{number}" for number in known)
+        raise BadSpec(f"{path} holds no v{wanted}; it holds {listing}.", next_step="take one of these")
+    mine = [file for file in files if of[file] == wanted]
+    patches = [_from_file(contents[file], file.name) for file in mine if has_diff(contents[file])]
+    covers = [_mail(contents[file]) for file in mine if not has_diff(contents[file])]
+    said = b"\n".join(contents[file] for file in mine)
+    notes = (
+        [f"{path} holds {', '.join(f'v{n}' for n in known)}: v{wanted} is taken"]
+        if known[1:] and not revision
+        else []
+    )
+    cover = b4.LoreSubject(str(covers[0]["Subject"])).subject if covers and covers[0]["Subject"] else ""
+    return Given(
+        patches=_numbered(patches),
+        title=cover or patches[0].subject,
+        revision=wanted,
+        base=_base(said),
+        prerequisites=_needs(said),
+        notes=tuple(notes),
+    )
+
+
+def _from_file(content: bytes, name: str) -> Patch:
+    """A mail, or a bare diff."""
+    message = _mail(content)
+    return _from_mail(message) if message["Subject"] else Patch(number=1, subject=name, content=content)
+
+
+def _from_mail(message: EmailMessage) -> Patch:
+    return Patch(
+        number=1,
+        subject=b4.LoreSubject(str(message["Subject"])).subject,
+        author=str(message["From"] or ""),
+        message_id=str(message["Message-Id"] or "").strip("<>"),
+        content=b4.LoreMessage.get_msg_as_bytes(message, headers="decode"),
+    )
+
+
+def _mail(content: bytes) -> EmailMessage:
+    bare = re.sub(rb"\AFrom [^\n]*\n", b"", content)
+    return email.message_from_bytes(bare, EmailMessage, policy=b4.emlpolicy)
+
+
+def _body(message: EmailMessage) -> bytes:
+    payload = message.get_payload(decode=True)
+    return payload if isinstance(payload, bytes) else b""
+
+
+def _base(content: bytes) -> str:
+    found = re.search(rb"^base-commit: ([0-9a-f]{7,40})\s*$", content, re.MULTILINE)
+    return found[1].decode() if found else ""
+
+
+def _needs(content: bytes) -> tuple[str, ...]:
+    found = re.findall(rb"^prerequisite-patch-id: ([0-9a-f]{40})\s*$", content, re.MULTILINE)
+    return tuple(one.decode() for one in found)
+
+
+def _numbered(patches: Sequence[Patch]) -> tuple[Patch, ...]:
+    return tuple(replace(one, number=number) for number, one in enumerate(patches, start=1))
+
+
+def _range(given: str, tree: Path) -> Given:
+    """The commits of A..B; of merges what they bring to their first parent. BadSpec: no such range, or nothing in it."""
+    names = [end or "HEAD" for end in given.split("..")]
+    commits = [asks(["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"], where=tree) for name in names]
+    if "..." in given or None in commits:
+        raise BadSpec(
+            f"{tree} has no range {given!r}.",
+            next_step=f"write A..B; git -C {tree} log --oneline -9 lists commits",
+        )
+    listed = git(["rev-list", "--reverse", "--first-parent", given], where=tree).split()
+    if not listed:
+        raise BadSpec(
+            f"{given} holds no commit: {names[1]} is an ancestor of {names[0]}, or the same.",
+            next_step=f"turn it round, or look: git -C {tree} log --oneline --graph {names[0]} {names[1]}",
+        )
+    patches = []
+    for commit in listed:
+        about = git(["show", "-s", "--format=%s%x00%an <%ae>", commit], where=tree)
+        subject, author = about.split("\0")
+        mail = ["show", "--format=email", "--first-parent", "-m", "-p", "--binary", "--full-index", commit]
+        patches.append(
+            Patch(number=1, subject=subject, author=author, content=git(mail, where=tree).encode() + b"\n")
+        )
+    base = git(["rev-parse", f"{listed[0]}^"], where=tree)
+    return Given(title=given, patches=_numbered(patches), base=base)

@@ -1,0 +1,254 @@
+"""A series comes as a thread, a folder, a patch or a range, and stands on the base it says or is told."""
+
+import subprocess
+
+import pytest
+from fakes import kernel_tree, threads
+from fakes.kernel_tree import git
+
+from ringrig.campaign import base, intake
+from ringrig.campaign.patches import Given, Patch, changed, patch_id
+from ringrig.errors import BadPatch, BadSpec
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return kernel_tree.make(tmp_path / "linux")
+
+
+def take(given, tree=None, revision=None):
+    return intake.take(str(given), tree=tree, revision=revision)
+
+
+def thread(tree, tmp_path, *, without=None):
+    """Two revisions of three patches with cover letters, replies that quote and one that carries a trailer."""
+    threads.branch(tree, 3)
+    first = threads.mails(tree, "v6.12..topic", "--cover-letter")
+    threads.branch(tree, 3, word="two")
+    second = threads.mails(tree, "v6.12..topic", "-v2", "--cover-letter", "--base=v6.12")
+    replies = [
+        threads.reply(first[2], "NAK.", number=1),
+        threads.reply(second[2], "Reviewed-by: Rita Reviewer <rita@example.com>", number=2),
+    ]
+    kept = [mail for number, mail in enumerate(second) if number != without]
+    path = tmp_path / "thread.mbox"
+    path.write_text("".join([*first, *kept, *replies]))
+    return path
+
+
+def subjects(given):
+    return [one.subject for one in given.patches]
+
+
+def test_a_thread_gives_its_newest_revision(tree, tmp_path):
+    """In order, without what replies quote, with the trailers they carry, and what it says of its base."""
+    given = take(thread(tree, tmp_path))
+
+    assert given.revision == 2
+    assert subjects(given) == [f"io_uring/kbuf: add two_{number}()" for number in (1, 2, 3)]
+    assert b"Reviewed-by: Rita" in given.patches[1].content
+    assert given.base == git(tree, "rev-parse", "v6.12")
+    assert "v1, v2: v2 is taken" in given.notes[0]
+
+
+def test_another_revision_is_taken_when_told(tree, tmp_path):
+    """One that is not there is refused with those that are."""
+    path = thread(tree, tmp_path)
+
+    assert subjects(take(path, revision=1))[0] == "io_uring/kbuf: add one_1()"
+    with pytest.raises(BadSpec, match=r"holds no v3; it holds v1, v2"):
+        take(path, revision=3)
+
+
+def test_a_missing_patch_is_named(tree, tmp_path):
+    """By its number."""
+    with pytest.raises(BadPatch, match="v2 lacks patch 2/3"):
+        take(thread(tree, tmp_path, without=2))
+
+
+def test_a_thread_without_message_ids(tree, tmp_path):
+    """As `git format-patch --stdout` writes it, numbered or not."""
+    threads.branch(tree, 12)
+    for option in ("-n", "-N"):
+        text = git(tree, "format-patch", "--stdout", option, "v6.12..topic")
+        (tmp_path / "mbox").write_text(f"{text}\n")
+
+        assert subjects(take(tmp_path / "mbox"))[10:] == [f"io_uring/kbuf: add one_{n}()" for n in (11, 12)]
+
+
+def test_a_folder_of_patches(tree, tmp_path):
+    """What `git format-patch` leaves, the newest revision of it; bare diffs go by their names."""
+    threads.branch(tree, 2)
+    git(tree, "format-patch", "-q", "-o", str(tmp_path / "out"), "--cover-letter", "v6.12..topic")
+    git(tree, "format-patch", "-q", "-o", str(tmp_path / "out"), "-v2", "--base=v6.12", "v6.12..topic")
+    (tmp_path / "bare").mkdir()
+    for name in ("b.diff", "a.diff"):
+        (tmp_path / "bare" / name).write_text(kernel_tree.PATCH)
+
+    given = take(tmp_path / "out")
+
+    assert (given.revision, len(given.patches)) == (2, 2)
+    assert given.base == git(tree, "rev-parse", "v6.12")
+    assert len(take(tmp_path / "out", revision=1).patches) == 2
+    assert subjects(take(tmp_path / "bare")) == ["a.diff", "b.diff"]
+
+
+def test_one_patch_alone(tree, tmp_path):
+    """A mail, even one of a series, or a bare diff."""
+    threads.branch(tree, 2)
+    (tmp_path / "one").write_text(threads.mails(tree, "v6.12..topic")[1])
+    (tmp_path / "two").write_text(kernel_tree.PATCH)
+
+    assert subjects(take(tmp_path / "one")) == ["io_uring/kbuf: add one_2()"]
+    assert subjects(take(tmp_path / "two")) == ["two"]
+
+
+def test_a_range_of_commits(tree):
+    """A merge is what it brings to its first parent."""
+    threads.branch(tree, 1)
+    git(tree, "checkout", "-q", "-b", "side", "v6.12")
+    threads.commit(tree, "other.c", "int x;\n", "side")
+    git(tree, "checkout", "-q", "topic")
+    git(tree, "merge", "-q", "--no-ff", "-m", "merge side", "side")
+
+    given = take("v6.12..topic", tree)
+
+    assert subjects(given) == ["io_uring/kbuf: add one_1()", "merge side"]
+    assert b"+int x;" in given.patches[1].content
+    assert given.base == git(tree, "rev-parse", "v6.12")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("v6.12..v6.12", "holds no commit"),
+        ("topic..v6.12", "v6.12 is an ancestor of topic"),
+        ("v6.12..nowhere", "no range"),
+        ("v6.12...topic", "no range"),
+        ("nowhere.mbox", "There is no"),
+    ],
+)
+def test_what_is_no_range(tree, given, says):
+    """Said with what to look at."""
+    threads.branch(tree, 1)
+
+    with pytest.raises(BadSpec, match=says):
+        take(given, tree)
+
+
+def test_what_holds_no_patch(tmp_path):
+    """An empty mailbox, one with words only, an empty folder; a range without a tree."""
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "words").write_text("From a@b Mon\nFrom: a@b\nSubject: hello\nMessage-Id: <1@b>\n\nHello.\n")
+    (tmp_path / "folder").mkdir()
+
+    for name in ("empty", "words", "folder"):
+        with pytest.raises(BadSpec, match="holds no patch"):
+            take(tmp_path / name)
+    with pytest.raises(BadSpec, match="no tree is named"):
+        take("a..b")
+
+
+GIVEN = Given(title="t", patches=(Patch(number=1, subject="s", content=kernel_tree.PATCH.encode()),))
+
+
+def choose(given, **options):
+    return base.choose(given, **{"kernel": None, "tree": None, "revision": None, **options})
+
+
+def test_the_base_is_what_is_told_or_what_the_series_says(tree):
+    """--base, else base-commit, else HEAD."""
+    first = git(tree, "rev-parse", "v6.12")
+    threads.branch(tree, 1)
+    said = Given(title="t", patches=GIVEN.patches, base=first)
+
+    assert choose(GIVEN, tree=tree, revision="v6.12").spec == f"tree:{tree}@{first}"
+    assert choose(said, tree=tree).why == f"base-commit {first[:12]}"
+    assert choose(GIVEN, tree=tree).spec == f"tree:{tree}@{git(tree, 'rev-parse', 'HEAD')}"
+    assert choose(GIVEN, kernel="source:6.12").spec == "source:6.12"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"revision": "v9"}, "no revision 'v9'"),
+        ({"kernel": "source:6.12"}, "names the base already"),
+        ({"tree": None}, "No kernel is named"),
+        ({"tree": None, "kernel": "debian:6.12"}, "not built here"),
+    ],
+)
+def test_a_base_that_cannot_be(tree, options, says):
+    """Refused before anything is built."""
+    with pytest.raises(BadSpec, match=says):
+        choose(GIVEN, **{"tree": tree, **options})
+
+
+def test_an_unknown_base_commit_is_no_reason_to_take_another(tree):
+    """A series tested on what it was not made for says nothing."""
+    with pytest.raises(BadSpec, match="base-commit 1234567, which"):
+        choose(Given(title="t", patches=GIVEN.patches, base="1234567"), tree=tree)
+
+
+def test_prerequisites_are_found_by_their_patch_id(tree):
+    """Among the tree's branches, on other commits than the author's; one that is nowhere is named."""
+    first = git(tree, "rev-parse", "v6.12")
+    made = threads.branch(tree, 2)
+    show = ["git", "-C", str(tree), "show", made[1]]
+    wanted = patch_id(subprocess.run(show, check=True, capture_output=True).stdout)
+    needs = Given(title="t", patches=GIVEN.patches, base=first, prerequisites=(wanted,))
+
+    assert [one.subject for one in choose(needs, tree=tree).prerequisites] == ["io_uring/kbuf: add one_2()"]
+    assert choose(needs, tree=tree, revision="topic").prerequisites == ()
+    for given, options in (
+        (Given(title="t", patches=GIVEN.patches, base=first, prerequisites=("0" * 40,)), {"tree": tree}),
+        (needs, {"kernel": "source:6.12"}),
+    ):
+        with pytest.raises(BadPatch, match="needs a patch first"):
+            choose(given, **options)
+
+
+def test_every_patch_is_applied_before_anything_is_built(tree, tmp_path):
+    """Each on top of the one before; one that does not apply is named with its file and hunk."""
+    threads.branch(tree, 2)
+    given = take("v6.12..topic", tree)
+    on = choose(given, tree=tree)
+
+    done = base.apply(given, on, tmp_path / "patches", say=lambda _: None)
+
+    assert done.trees[2] == git(tree, "rev-parse", "topic^{tree}")
+    assert changed(done.difference(1, 2)) == {"io_uring/kbuf.c": [15, 16, 17, 18, 19]}
+    twice = Given(
+        title="t",
+        patches=(
+            given.patches[0],
+            GIVEN.patches[0],
+            Patch(number=3, subject="again", content=kernel_tree.PATCH.encode()),
+        ),
+    )
+    with pytest.raises(BadPatch) as told:
+        base.apply(twice, on, tmp_path / "twice", say=lambda _: None)
+    assert "Patch 3 of 3, 'again'" in told.value.what
+    assert "io_uring/kbuf.c, the hunk at line 6" in told.value.what
+
+
+def test_lines_that_a_diff_changes():
+    """Added lines; of lines that only go away, the one that follows."""
+    diff = """\
+diff --git a/x.c b/x.c
+--- a/x.c
++++ b/x.c
+@@ -1,4 +1,3 @@
+ one
+-two
+ three
+ four
+@@ -10,3 +9,4 @@
+ ten
+-eleven
++ELEVEN
++more
+ twelve
+"""
+
+    assert changed(diff) == {"x.c": [2, 10, 11]}
