@@ -28,7 +28,8 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 _WHOLE = {"ccache", "build-logs"}
 """Folders whose parts mean nothing by themselves."""
-_held: dict[str, TextIO] = {}
+_held: dict[Path, TextIO] = {}
+"""Locks by the entry's place: a process may have to do with two cache folders, one after the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,15 +100,15 @@ def entry(kind: str, name: str, *, make: Make, say: Say) -> Path:
     place = folder() / kind / name
     key = f"{kind}/{name}"
     while True:
-        lock = _held.get(key) or _open_lock(key)
+        lock = _held.get(place) or _open_lock(key)
         _take(lock, fcntl.LOCK_SH, key, say)
         if place.is_dir():
-            _held[key] = lock
+            _held[place] = lock
             with contextlib.suppress(OSError):
                 os.utime(place)
             return place
         with contextlib.closing(lock):
-            _held.pop(key, None)
+            _held.pop(place, None)
             _take(lock, fcntl.LOCK_EX, key, say)
             if not place.is_dir():
                 _make(place, make)
@@ -165,7 +166,7 @@ def entries() -> list[Entry]:
 def clear(item: Entry) -> bool:
     """Removes an entry; False if it is in use. Raises NoSpace where the folder may not be written."""
     key = item.name.replace("/.part-", "/", 1)
-    if key in _held or _is_live(item):
+    if folder() / key in _held or _is_live(item):
         return False
     with contextlib.closing(_open_lock(key)) as lock:
         try:

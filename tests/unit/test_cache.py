@@ -178,3 +178,15 @@ def test_a_relative_xdg_folder_is_ignored(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
 
     assert cache.folder() == tmp_path / ".cache" / "ringrig"
+
+
+def test_two_cache_folders_have_nothing_to_do_with_each_other(folder, tmp_path, monkeypatch):
+    """An entry held in one is neither there nor in use in the other, which this process may move to (a test's own)."""
+    held = cache.entry("kernels", "a", make=fill, say=quiet)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+
+    assert in_another_process(make_slowly, 0) == (True, False)
+    assert clear_all() == {"kernels/a": True}
+
+    other = cache.entry("kernels", "a", make=fill, say=quiet)
+    assert other != held
