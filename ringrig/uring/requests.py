@@ -45,13 +45,21 @@ class user_msghdr(Structure):
     )
 
 
+_every: list[Vector] = []
+
+
 class Vector:
-    """`count` iovecs of `length` bytes each and a msghdr over them; must live until the request is issued."""
+    """`count` iovecs of `length` bytes each and a msghdr over them; lives as long as the process.
+
+    RECVMSG writes to its header when it completes, which a request that waits may do at any time: when a failed
+    case's socket is closed, or while its io_uring ends. Memory of Python's that was freed must not be there then.
+    """
 
     iovecs: ctypes.Array[Any]
     header: Any
 
     def __init__(self, length: int, *, count: int = 1) -> None:
+        _every.append(self)
         self.iovecs = (iovec * max(count, 1))(*(iovec(iov_len=length) for _ in range(count)))
         self.header = user_msghdr(msg_iov=ctypes.addressof(self.iovecs), msg_iovlen=count)
         self.count = count

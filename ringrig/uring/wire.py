@@ -34,6 +34,14 @@ class Wire:
         """Send `data` to a request that waits for it."""
         self._far.sendall(data)
 
+    def urge(self) -> None:
+        """A byte of urgent data (TCP): no receive goes beyond the place where it came, nor gets it (tcp_recvmsg())."""
+        self._far.send(b"!", socket.MSG_OOB)
+        poll = select.poll()
+        poll.register(self.near, select.POLLPRI)
+        if not poll.poll(10_000):
+            raise OSError("the urgent byte has not come")
+
     def end(self) -> None:
         """No more data: the request's end sees the end of the stream once it has read all."""
         self._far.shutdown(socket.SHUT_WR)

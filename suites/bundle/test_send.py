@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import socket
 from collections.abc import Callable, Mapping
@@ -11,7 +10,6 @@ from typing import ClassVar
 
 import pytest
 
-from ringrig.model.profiles import Profile
 from ringrig.model.shelf import BGID, Rest, Shelf, to_the_end
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Kind, Reply, incoming
@@ -273,45 +271,6 @@ def test_a_full_completion_queue_ends_a_bundle(
     assert found == [Reply(res=1024, bid=0)]
     assert wire.received() == stream[:1024]
     assert shelf.head() == 256
-
-
-REFUSED = {
-    "unknown_flag": (c.IORING_OP_SEND, 1 << 9, c.IOSQE_BUFFER_SELECT),
-    "multishot_send": (c.IORING_OP_SEND, c.IORING_RECV_MULTISHOT, c.IOSQE_BUFFER_SELECT),
-    "bundle_by_recvmsg": (c.IORING_OP_RECVMSG, BUNDLE, c.IOSQE_BUFFER_SELECT),
-    "unknown_flag_of_recv": (c.IORING_OP_RECV, 1 << 9, c.IOSQE_BUFFER_SELECT),
-}
-
-
-@pytest.mark.parametrize("opcode, ioprio, flags", REFUSED.values(), ids=REFUSED)
-def test_refused(ring: Subject, make_wire: Callable[..., Wire], opcode: int, ioprio: int, flags: int) -> None:
-    """-EINVAL as it is submitted, and the buffer stays. io_sendmsg_prep(), io_recvmsg_prep()"""
-    shelf, wire = Shelf(ring, {3: 64}), make_wire()
-    wire.feed(b"data")
-    sqe = selecting(ring.ring, opcode, wire.near, bgid=BGID)
-    sqe.ioprio, sqe.flags = ioprio, flags
-
-    assert to_the_end(ring.ring) == [Reply(res=-errno.EINVAL)]
-    assert shelf.left() == [(3, 64)]
-
-
-def test_without_select(ring: Subject, make_wire: Callable[..., Wire], profile: Profile) -> None:
-    """SEND with the flag from memory of its own: -EINVAL; later kernels send it, and then once more, of length 0.
-
-    io_sendmsg_prep(); io_send_finish() asks nobody whether there are buffers, and io_mshot_prep_retry() clears the length
-    """
-    wire, memory = make_wire(), ring.arena.anon(64)
-    ctypes.memmove(memory, b"data", 4)
-    sqe = ring.ring.sqe()
-    sqe.opcode, sqe.fd, sqe.addr, sqe.len = c.IORING_OP_SEND, wire.near, memory, 4
-    sqe.ioprio = BUNDLE
-
-    found = to_the_end(ring.ring)
-
-    if "send_bundle_alone" in profile.traits:
-        assert (found, wire.received()) == ([Reply(res=4, more=True), Reply(res=0)], b"data")
-    else:
-        assert (found, wire.received()) == ([Reply(res=-errno.EINVAL)], b"")
 
 
 @pytest.mark.parametrize("opcode", [c.IORING_OP_SEND, c.IORING_OP_RECV], ids=["send", "recv"])
