@@ -23,6 +23,8 @@ usage: rig COMMAND …
   rig shell [--kernel K]                      a shell in a guest
   rig gdb                                     attach to a guest that was kept
   rig matrix FILE [--resume FOLDER] [CASE]…   the same cases on many kernels, in one table
+  rig bisect --tree PATH --good REV --bad REV NODEID
+                                              the commit that broke a case, flaky or not
   rig mutate [--kernel K] [--generate] [--catalogue F] [--command CMD] …
                                               which faults put into the kernel the suite notices
   rig explain NODEID [--kernel K] [--patch P] [--good K2]
@@ -31,6 +33,8 @@ usage: rig COMMAND …
   rig coverage --reach FILE:LINE [--from RUN] the cases that execute a line
   rig reproduce NODEID [--kernel K] [--good K2]
                                               a C program that shows what a failing case shows
+  rig report [FOLDER] [--html | --ktap | --junit | --kcidb]
+                                              a run or campaign as a page for a browser, or as text for machines
   rig history NODEID                          what became of a case in the runs of this clone; flaky or not
   rig bench boot | build | nops               what a guest, a build, a provided buffer costs
 
@@ -210,11 +214,26 @@ def _matrix(arguments: list[str]) -> int:
     return reports.report(matrix.run(arguments, root=ROOT, say=say))
 
 
+def _bisect(arguments: list[str]) -> int:
+    from ringrig.campaign import bisect, bisect_step
+    from ringrig.report import bisect as reports
+
+    if "--step" in arguments:
+        return bisect_step.run(arguments, root=ROOT, say=say)
+    return reports.report(bisect.run(arguments, root=ROOT, say=say))
+
+
 def _explain(arguments: list[str]) -> int:
     from ringrig.campaign import explain as campaign
     from ringrig.report import explain
 
     return explain.report(campaign.run(arguments, root=ROOT))
+
+
+def _report(arguments: list[str]) -> int:
+    from ringrig.report import command
+
+    return command.main(arguments, root=ROOT)
 
 
 def _history(arguments: list[str]) -> int:
@@ -241,6 +260,7 @@ def _parser(name: str, description: str) -> argparse.ArgumentParser:
 
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
+    "bisect": _bisect,
     "build": _build,
     "test": _test,
     "doctor": _doctor,
@@ -254,6 +274,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "history": _history,
     "matrix": _matrix,
     "mutate": _mutate,
+    "report": _report,
     "reproduce": _reproduce,
 }
 

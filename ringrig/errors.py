@@ -124,3 +124,9 @@ class NotReproducible(RigError, RuntimeError):
     """No C program can be made that shows what a case shows: the message says what stands in the way."""
 
     exit_code = 26
+
+
+class WrongEnds(RigError, ValueError):
+    """An end of a bisection is not what it was said to be, or there is nothing between the two."""
+
+    exit_code = 29

@@ -1,0 +1,141 @@
+"""What `rig bisect` is asked: its options, checked, and kept in the campaign's folder for --resume."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ringrig import runs
+from ringrig.cache import writing
+from ringrig.campaign import crew, nearest
+from ringrig.campaign.history import history, repository, resolved
+from ringrig.errors import BadSpec
+
+_FILE = "asked.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a bisection is to do. Revisions are commits by now; `passes` 0: as many as the confidence needs."""
+
+    tree: str
+    good: str
+    bad: str
+    words: tuple[str, ...]
+    guest: str
+    configs: tuple[str, ...]
+    confidence: float
+    passes: int
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="rig bisect",
+        usage="rig bisect --tree PATH --good REV --bad REV NODEID|-k EXPR [OPTIONS]\n"
+        "       rig bisect --resume FOLDER\n"
+        "       git bisect run rig bisect --step [--tree PATH] NODEID|-k EXPR [OPTIONS]",
+        description="Find the commit that broke a case. docs/bisect.md says how.",
+    )
+    add = made.add_argument
+    add("case", nargs="?", metavar="NODEID")
+    add(
+        "-k",
+        metavar="EXPR",
+        dest="expression",
+        help="instead of a node id: of the cases that match, one that fails",
+    )
+    add("--tree", metavar="PATH", help="the kernel's git repository; nothing in it is changed")
+    add("--good", metavar="REV", help="a commit on which the case passes")
+    add("--bad", metavar="REV", help="a later one on which it fails")
+    add(
+        "--confidence",
+        type=_share,
+        default=0.99,
+        metavar="P",
+        help="that the answer is right (default: 0.99)",
+    )
+    add(
+        "-n",
+        type=crew.count,
+        default=0,
+        metavar="N",
+        dest="passes",
+        help="N passes make a commit good (default: as many as the confidence needs)",
+    )
+    add("--guest", choices=["auto", "qemu", "uml"], default="auto")
+    add("--config", action="append", default=[], metavar="NAME|FILE[,…]", help="configuration fragments")
+    add(
+        "--jobs", type=crew.count, default=1, metavar="K", help="commits at a time: fewer rounds (default: 1)"
+    )
+    add("--resume", metavar="FOLDER", help="go on in that folder: what is done there is not done again")
+    add(
+        "--step",
+        action="store_true",
+        help="the script of `git bisect run`: only say what the tree is as it stands now",
+    )
+    return made
+
+
+def _share(text: str) -> float:
+    with suppress(ValueError):
+        if 0.5 <= (value := float(text)) < 1:
+            return value
+    raise argparse.ArgumentTypeError(f"{text} is no probability from 0.5 to below 1")
+
+
+def new(chosen: argparse.Namespace, refuse: argparse.ArgumentParser, root: Path) -> tuple[Asked, Path]:
+    if not (chosen.tree and chosen.good and chosen.bad):
+        refuse.error("--tree, --good and --bad are needed")
+    tree = repository(chosen.tree)
+    good, bad = resolved(tree, chosen.good), resolved(tree, chosen.bad)
+    asked = Asked(
+        tree=str(tree),
+        good=good,
+        bad=bad,
+        words=words(chosen, refuse, root),
+        guest=chosen.guest,
+        configs=configs(chosen),
+        confidence=chosen.confidence,
+        passes=chosen.passes,
+    )
+    history(tree, good, bad)  # before anything is left in a folder
+    folder = runs.new_folder(root, "bisect")
+    with writing("the bisection's folder"):
+        (folder / _FILE).write_text(json.dumps(asdict(asked), indent=1) + "\n")
+    return asked, folder
+
+
+def words(chosen: argparse.Namespace, refuse: argparse.ArgumentParser, root: Path) -> tuple[str, ...]:
+    """The cases that are asked for, as pytest is told. BadSpec: there are none of that name."""
+    if bool(chosen.case) == bool(chosen.expression):
+        refuse.error("name the case that fails, or several with -k")
+    given = runs.from_here([chosen.case]) if chosen.case else ["suites", "-k", chosen.expression]
+    found = nearest.known(given, root=root)
+    return tuple(given) if chosen.expression else tuple(found)
+
+
+def configs(chosen: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(
+        word.partition("=")[2] for word in runs.from_here([f"--config={one}" for one in chosen.config])
+    )
+
+
+def again(chosen: argparse.Namespace, refuse: argparse.ArgumentParser) -> tuple[Asked, Path]:
+    if chosen.case or chosen.expression or chosen.tree or chosen.good or chosen.bad:
+        refuse.error("--resume goes on with what was asked: it takes no case, tree or end")
+    folder = Path(chosen.resume).absolute()
+    try:
+        told = json.loads((folder / _FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise BadSpec(
+            f"{folder} holds no bisection to go on with.",
+            next_step="`ls -d runs/*_bisect` shows what was begun",
+        ) from error
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in told.items()
+    }
+    return Asked(**fields), folder

@@ -1,0 +1,77 @@
+"""A pytest session that runs its cases again and again, in guests that are replaced when spoilt; `rig bisect` starts it with `-p`.
+
+tries.jsonl in the run folder has a line for each try (commit_verdict.Try). results.jsonl counts the worst of a case.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Generator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Nothing of the rig's pytest side: pytest imports this module before it can rewrite that one's assertions.
+from ringrig.cache import writing
+from ringrig.campaign.commit_verdict import FAILED, Quota, Tally, Try
+
+FILE = "tries.jsonl"
+_LEAST = 3
+"""Several cases share the passes of a quota, but each is tried so often."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--tries", type=Quota.of, required=True, metavar="PASSES,FAILURES[,MARK]…")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    from ringrig.plugin.dispatch import OUTCOME, Dispatch
+
+    quota: Quota = item.config.getoption("tries")
+    several = len(item.session.items)
+    passes = quota.passes if several == 1 else max(_LEAST, quota.passes // several)
+    quota = Quota(passes=passes, failures=quota.failures, marks=quota.marks)
+    dispatch = item.config.pluginmanager.get_plugin("ringrig-dispatch")
+    assert isinstance(dispatch, Dispatch)
+    tally = Tally()
+    result = yield
+    while (outcome := item.stash.get(OUTCOME, None)) is not None:
+        one = _try(item.nodeid, outcome)
+        tally.add(one, quota.marks)
+        with writing("the tries"), Path(dispatch.keeper.plan.folder, FILE).open("a") as file:
+            file.write(json.dumps(asdict(one)) + "\n")
+        if tally.enough(quota):
+            break
+        del item.stash[OUTCOME]  # it is missing where the next try finds no guest to run in
+        dispatch.pytest_runtest_protocol(item, None)
+    return result
+
+
+def _try(nodeid: str, outcome: Any) -> Try:
+    """What an Outcome says, known issues or not."""
+    reports = outcome.reports or []
+    troubles = [*outcome.troubles, *(trouble for trouble, _ in outcome.uncertain)]
+    failed = next((report for report in reports if report["outcome"] == "failed"), None)
+    marks = [trouble.fingerprint or trouble.kind for trouble in troubles]
+    said = [*([_first_line(failed["longrepr"])] if failed else []), *(trouble.what for trouble in troubles)]
+    word = "failed" if failed or troubles else "passed"
+    if word == "passed" and (left_out := next((r for r in reports if r["outcome"] == "skipped"), None)):
+        word, said = "skipped", [str(left_out["longrepr"][-1])]
+    return Try(
+        nodeid=nodeid,
+        outcome=word,
+        marks=tuple(dict.fromkeys([*([FAILED] if failed else []), *marks])),
+        why="; ".join(said),
+        seconds=round(sum(report["duration"] for report in reports), 4),
+    )
+
+
+def _first_line(longrepr: Any) -> str:
+    text = longrepr["reprcrash"]["message"] if isinstance(longrepr, dict) else str(longrepr)
+    return re.sub(r"\s+", " ", str(text)).strip()[:200]
