@@ -316,11 +316,12 @@ def test_what_could_not_be_watched_is_said(run, world):
 
 
 def test_collecting_starts_no_machine(run, world, pytester):
-    """--collect-only asks nobody."""
+    """--collect-only asks nobody, and is no run: runs/latest stays what it was."""
     result = run("abc", world, "--collect-only", "-q")
 
     assert result.ret == 0
     assert world.machines == []
+    assert not (pytester.path / "runs").exists()
 
 
 def test_the_machine_is_given_up_at_the_end(run, world):

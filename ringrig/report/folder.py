@@ -1,0 +1,202 @@
+"""What a folder below runs/ holds, read for every report: a run, or a campaign with a folder for each of its runs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ringrig.campaign.job import Job, last_words
+from ringrig.errors import BadSpec
+from ringrig.plugin.record import results
+
+OUTCOMES = ("passed", "failed", "error", "xfailed", "xpassed", "skipped")
+_CAMPAIGNS = ("matrix", "series", "bisect", "mutants")
+_NAMING = ("--kernel", "--guest", "--config", "--patch")
+"""The options of `rig run` that say which kernel ran."""
+_EXCERPT = 40
+"""Console lines shown of a case: its first half and its last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A case in a run. `known`: the id of the known issue it shows, or should have shown (xpassed)."""
+
+    nodeid: str
+    outcome: str
+    seconds: float
+    why: str = ""
+    detail: str = ""
+    known: str = ""
+    guest: str = ""
+    troubles: tuple[str, ...] = ()
+    ended: bool = True
+    """False: the run was over before the case was."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One session of `rig run`: `about` is its run.json, `exit_code` None while it is under way or was killed."""
+
+    name: str
+    folder: Path
+    about: dict[str, Any]
+    verdict: str
+    exit_code: int | None
+    arguments: tuple[str, ...]
+    """Of `rig run`: those that name the kernel."""
+    cases: dict[str, Case]
+
+    @property
+    def label(self) -> str:
+        return str(self.about.get("label") or self.name)
+
+    @property
+    def release(self) -> str:
+        return str(self.about.get("ran", {}).get("release") or self.about.get("release") or "")
+
+    @property
+    def seconds(self) -> float:
+        return float(self.about.get("seconds", 0))
+
+    @cached_property
+    def count(self) -> Counter[str]:
+        return Counter(case.outcome for case in self.cases.values())
+
+    @cached_property
+    def issues(self) -> dict[str, dict[str, Any]]:
+        """The known issues that held for its kernel, by id: title, link, expires."""
+        return {one["id"]: one for one in self.about.get("known", [])}
+
+    @cached_property
+    def _consoles(self) -> dict[str, list[str]]:
+        files = self.folder.glob("guests/*/console.log")
+        return {file.parent.name: file.read_text(errors="replace").splitlines() for file in files}
+
+    def excerpt(self, case: Case) -> list[str]:
+        """The console's lines while the case ran; of many, the first and the last."""
+        found: list[str] = []
+        inside = False
+        for line in self._consoles.get(case.guest, []):
+            mark = line.partition("] ringrig: ")[2]
+            if mark:
+                inside = mark.endswith(f" {case.nodeid}") and not mark.startswith("end ")
+            elif inside:
+                found.append(line)
+        half = _EXCERPT // 2
+        return found if len(found) <= _EXCERPT else [*found[:half], "…", *found[-half:]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """`kind` is run, matrix, series, bisect or mutants; `told` is the campaign's own JSON; `left` names what did not run."""
+
+    path: Path
+    kind: str
+    runs: list[Run]
+    told: dict[str, Any] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
+
+    @cached_property
+    def nodeids(self) -> list[str]:
+        """Every case of every run, in the order of folders, files and names."""
+        return sorted({name for run in self.runs for name in run.cases}, key=lambda n: n.split("::", 1))
+
+
+def read(path: Path) -> Folder:
+    """The folder's reports are made of this. BadSpec: there is none, it is another's, or a file of it is damaged."""
+    if not path.is_dir():
+        what = "No run is there yet" if path.name == "latest" else f"There is no folder {path}"
+        raise BadSpec(f"{what}.", next_step="`rig run` makes one; `ls runs` shows those there are")
+    path = path.resolve()
+    if (path / "run.json").exists():
+        return Folder(path=path, kind="run", runs=[_run(path, path.name)])
+    kind = next((kind for kind in _CAMPAIGNS if (path / f"{kind}.json").exists()), "")
+    jobs = sorted(one.parent for one in path.glob("*/job.json"))
+    if not kind and not jobs:
+        raise BadSpec(
+            f"{path} holds neither a run nor a campaign.",
+            next_step="name a folder of runs/ that `rig run`, matrix, series, bisect or mutate left",
+        )
+    told = _json(path / f"{kind}.json") if kind else {}
+    if kind == "mutants":
+        return Folder(path=path, kind=kind, runs=[], told=told)
+    order = [path / one["folder"] for one in told.get("kernels", []) if "folder" in one]
+    rest = sorted(one for one in path.iterdir() if _began(one) and one not in order)
+    return Folder(
+        path=path,
+        kind=kind or "matrix",
+        runs=[_run(one, one.name) for one in [*order, *rest] if _began(one)],
+        told=told,
+        left=told.get("not run", []),
+    )
+
+
+def _began(folder: Path) -> bool:
+    return (folder / "run.json").exists() or (folder / "job.json").exists()
+
+
+def _run(folder: Path, name: str) -> Run:
+    about = _json(folder / "run.json") if (folder / "run.json").exists() else {}
+    words = about.get("command", [])
+    exit_code = about.get("exit_code")
+    verdict = about.get("verdict", "")
+    if (folder / "job.json").exists():
+        told = _json(folder / "job.json")
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in told["job"].items()
+        }
+        job = Job(**fields)
+        name, words, exit_code = job.name, job.arguments, told["exit_code"]
+        about.setdefault("seconds", told["seconds"])
+        verdict = verdict or last_words(folder) or f"NO VERDICT: exit code {exit_code}"
+    return Run(
+        name=name,
+        folder=folder,
+        about=about,
+        verdict=verdict or "NO VERDICT: the run is under way, or was killed",
+        exit_code=exit_code,
+        arguments=naming(words),
+        cases={told["nodeid"]: _case(told) for told in results(folder)},
+    )
+
+
+def _case(told: dict[str, Any]) -> Case:
+    return Case(
+        nodeid=told["nodeid"],
+        outcome=told["outcome"],
+        seconds=told["seconds"],
+        why=told.get("why", "").removeprefix("Skipped: "),
+        detail=told.get("detail", ""),
+        known=told.get("known", ""),
+        guest=told.get("guest", ""),
+        troubles=tuple(told.get("troubles", ())),
+        ended=not told.get("unfinished", False),
+    )
+
+
+def naming(words: Sequence[str]) -> tuple[str, ...]:
+    """Of a command line, the options that say which kernel runs, each one word."""
+    found = []
+    rest = iter(words)
+    for word in rest:
+        if word in _NAMING:
+            found.append(f"{word}={next(rest, '')}")
+        elif word.partition("=")[0] in _NAMING and word != "--guest=auto":
+            found.append(word)
+    return tuple(found)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadSpec(
+            f"{path} is damaged: {error}.",
+            next_step="name another folder, or run again (--resume for a campaign)",
+        ) from error
+    return told

@@ -1,0 +1,81 @@
+"""One self-contained page for a run or a campaign: no file, script or font from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ringrig.report.folder import OUTCOMES, Folder
+from ringrig.report.page_failures import bugs, failures
+from ringrig.report.page_grid import LETTERS, grid
+
+WORDS = {
+    "passed": "passed",
+    "failed": "failed",
+    "error": "error",
+    "xfailed": "known bug",
+    "xpassed": "known bug that did not show",
+    "skipped": "left out",
+}
+"""What a reader is told instead of pytest's words."""
+
+
+def text(folder: Folder) -> str:
+    """The whole page."""
+    wrong, places = failures(folder)
+    return render(
+        f"{folder.kind}.html" if f"{folder.kind}.html" in _environment().list_templates() else "page.html",
+        title=_title(folder),
+        folder=folder,
+        runs=folder.runs,
+        column={"series": "patch", "bisect": "commit"}.get(folder.kind, "kernel"),
+        outcomes=[(name, WORDS[name], LETTERS[name]) for name in OUTCOMES],
+        failures=wrong,
+        bugs=bugs(folder),
+        expired=_expired(folder),
+        grid=_data(grid(folder, places)),
+    )
+
+
+def render(template: str, **values: object) -> str:
+    """A template of ringrig/report/templates with its values, which are escaped unless they are Markup."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("ringrig.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["verdict"] = _word
+    return environment
+
+
+def _title(folder: Folder) -> str:
+    if folder.kind == "run":
+        return folder.runs[0].label
+    return f"{folder.kind.capitalize()}: {len(folder.runs)} {'commits' if folder.kind == 'bisect' else 'kernels'}"
+
+
+def _expired(folder: Folder) -> dict[str, dict[str, str]]:
+    return {one["id"]: one for run in folder.runs for one in run.about.get("expired", [])}
+
+
+def _word(verdict: str) -> str:
+    """PASS, PARTIAL PASS, FAIL or NO VERDICT."""
+    found = re.match(r"PARTIAL PASS|PASS|FAIL|NO VERDICT", verdict)
+    return found[0] if found else verdict[:20]
+
+
+def _data(value: object) -> Markup:
+    """JSON that may stand in a script element: nothing in it ends the element or begins a comment."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))

@@ -1,0 +1,104 @@
+"""What a page says beyond its cells: each failure with its evidence, and which run has which known bug."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ringrig.report.folder import Case, Folder, Run
+
+_MOST = 300
+"""Failures with their evidence on a page."""
+_LINES = 80
+"""Of a failure's own words."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Failure:
+    """A case that went wrong in the same way in these runs; evidence and commands are the first one's."""
+
+    nodeid: str
+    outcome: str
+    why: str
+    detail: str
+    console: str
+    rerun: str
+    reproduce: str
+    runs: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class Bug:
+    """A known bug; `cells`: for each run the cases that show it, and those that passed although it is known (-1: not known there)."""
+
+    id: str
+    title: str
+    link: str
+    expires: str
+    cells: list[tuple[int, int]] = field(default_factory=list)
+
+
+def failures(folder: Folder) -> tuple[list[Failure], dict[tuple[int, str], int]]:
+    """Those there are, at most _MOST, and at which of them (run's number, node id) is told."""
+    found: dict[tuple[str, str, str], int] = {}
+    places: dict[tuple[int, str], int] = {}
+    out: list[Failure] = []
+    for nodeid in folder.nodeids:
+        for number, run in enumerate(folder.runs):
+            case = run.cases.get(nodeid)
+            if case is None or case.outcome not in ("failed", "error"):
+                continue
+            key = (nodeid, case.outcome, case.why)
+            if key not in found:
+                if len(out) == _MOST:
+                    continue
+                found[key] = len(out)
+                out.append(_failure(run, case))
+            out[found[key]].runs.append(run.name)
+            places[number, nodeid] = found[key]
+    return out, places
+
+
+def _failure(run: Run, case: Case) -> Failure:
+    lines = case.detail.splitlines()
+    left = (
+        [f"… {len(lines) - _LINES} lines more in {run.folder.name}/results.jsonl"]
+        if len(lines) > _LINES
+        else []
+    )
+    return Failure(
+        nodeid=case.nodeid,
+        outcome=case.outcome,
+        why=case.why,
+        detail="\n".join([*lines[:_LINES], *left]),
+        console="\n".join(run.excerpt(case)),
+        rerun=command("run", case.nodeid, run.arguments),
+        reproduce=command("reproduce", case.nodeid, run.arguments),
+    )
+
+
+def command(verb: str, nodeid: str, arguments: Sequence[str]) -> str:
+    """To be pasted into a shell in the clone."""
+    return shlex.join(["./rig", verb, *arguments, nodeid])
+
+
+def bugs(folder: Folder) -> list[Bug]:
+    """Those that a case of the folder shows or should show, in the order of their ids."""
+    ids = sorted({case.known for run in folder.runs for case in run.cases.values() if case.known})
+    return [_bug(name, folder) for name in ids]
+
+
+def _bug(name: str, folder: Folder) -> Bug:
+    about = next((run.issues[name] for run in folder.runs if name in run.issues), {})
+    cells = []
+    for run in folder.runs:
+        outcomes = [case.outcome for case in run.cases.values() if case.known == name]
+        cells.append((outcomes.count("xfailed"), outcomes.count("xpassed")))
+    return Bug(
+        id=name,
+        title=about.get("title", name),
+        link=about.get("link", ""),
+        expires=about.get("expires", ""),
+        cells=cells,
+    )

@@ -1,0 +1,212 @@
+"""Reports for machines: what a folder holds, as KTAP, JUnit and KCIDB; and folders that hold nothing."""
+
+import json
+import re
+from xml.etree import ElementTree
+
+import pytest
+from fakes.folders import ISSUE, LINES, A, B, a_job_without_a_case, a_matrix, a_run
+
+from ringrig import cli
+from ringrig.errors import BadSpec
+from ringrig.report import folder as folders
+from ringrig.report import junit, kcidb, ktap
+
+
+@pytest.fixture
+def run(tmp_path):
+    return folders.read(a_run(tmp_path / "a_run"))
+
+
+@pytest.fixture
+def matrix(tmp_path):
+    return folders.read(a_matrix(tmp_path / "a_matrix"))
+
+
+def test_a_run(run):
+    """Its cases, the arguments that name its kernel, the console while a case ran."""
+    (one,) = run.runs
+
+    assert run.kind == "run"
+    assert one.arguments == ("--kernel=source:6.12", "--guest=uml")
+    assert one.count == {"passed": 1, "failed": 2, "error": 2, "xfailed": 1, "xpassed": 1, "skipped": 1}
+    (line,) = one.excerpt(one.cases[f"{A}::test_4[a#1]"])
+    assert line.endswith("WARNING: CPU: 0 PID: 180 at io_uring/kbuf.c:1")
+
+
+def test_a_matrix(matrix):
+    """In the order of its file; what has no case says why."""
+    assert [one.name for one in matrix.runs] == ["source:6.12", "debian:6.1", "debian:9.9"]
+    assert matrix.left == ["host"]
+    assert matrix.runs[0].arguments == ("--kernel=source:6.12", "--guest=uml", "--config=kasan")
+    assert matrix.runs[2].verdict == "NO VERDICT: There is no such kernel."
+
+
+def test_a_campaign_that_is_under_way(tmp_path):
+    """Nothing is taken for a verdict that is none."""
+    a_matrix(tmp_path)
+    (tmp_path / "matrix.json").unlink()
+    a_run(tmp_path / "now", verdict="", exit_code=None)
+    (tmp_path / "now/output.txt").write_text("rig: building\nrig: 3 of 9 objects\n")
+
+    found = folders.read(tmp_path)
+
+    assert found.kind == "matrix"
+    assert {one.name: one.verdict for one in found.runs}["now"].startswith("NO VERDICT: the run is under way")
+
+
+def faulty(tmp_path):
+    (tmp_path / "empty").mkdir()
+    a_run(tmp_path / "cut")
+    (tmp_path / "cut/run.json").write_text('{"kernel": "de')
+    (tmp_path / "mutants").mkdir()
+    (tmp_path / "mutants/mutants.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("latest", "No run is there yet"),
+        ("none", "There is no folder"),
+        ("empty", "neither a run nor a campaign"),
+        ("cut", "run.json is damaged"),
+        ("mutants", "holds mutants"),
+    ],
+)
+def test_a_folder_without_a_report(tmp_path, capsys, name, says):
+    """Exit code 11, with the next step."""
+    faulty(tmp_path)
+
+    assert cli.main(["report", str(tmp_path / name), "--ktap"]) == BadSpec.exit_code
+
+    said = capsys.readouterr().err
+    assert says in said
+    assert "next: " in said
+
+
+def ktap_tree(text):
+    """[(ok, name, what stands behind #, subtests)], with every rule of ktap.rst that such text can break."""
+    lines = [line for line in text.splitlines() if not re.match(r" *# ", line)]
+    assert all(line == line.rstrip() for line in lines)
+
+    def level(indent):
+        assert lines.pop(0) == f"{indent}KTAP version 1"
+        plan = re.fullmatch(rf"{indent}1\.\.(\d+)", lines.pop(0))
+        assert plan
+        found = []
+        for number in range(1, int(plan[1]) + 1):
+            inner = level(f"{indent}  ") if lines[0].startswith(f"{indent}  ") else []
+            result = re.fullmatch(rf"{indent}(ok|not ok) (\d+) ([^#]+?)(?: # (.*))?", lines.pop(0))
+            assert result and int(result[2]) == number
+            assert not inner or (result[1] == "ok") == all(one[0] for one in inner)
+            found.append((result[1] == "ok", result[3], result[4] or "", inner))
+        return found
+
+    tree = level("")
+    assert lines == []
+    return tree
+
+
+def test_ktap_of_a_run(run):
+    """Folders, files, cases; skips, known issues, errors and timeouts by their directives; evidence is only diagnostics."""
+    text = ktap.text(run)
+
+    tree = ktap_tree(text)
+
+    assert [(one[0], one[1]) for one in tree] == [(False, "mmap"), (True, "status")]
+    (file,) = tree[0][3]
+    assert {name: (ok, after.split(" ")[0]) for ok, name, after, _ in file[3]} == {
+        "test_3[a/b]": (True, "XFAIL"),
+        "test_4[a_1]": (False, "got"),
+        "test_5": (False, "TIMEOUT"),
+        "test_6": (False, "ERROR"),
+        "test_7": (True, "known:"),
+        "test_8": (False, "ERROR"),
+    }
+    assert "    # | ok 1 of them\n" in text
+    assert text.endswith("# Totals: pass:1 fail:2 xfail:1 xpass:1 skip:1 error:2\n")
+
+
+def test_ktap_of_a_matrix(matrix):
+    """Kernels are the outermost; one without a case is an error."""
+    tree = ktap_tree(ktap.text(matrix))
+
+    assert [(one[0], one[1]) for one in tree] == [
+        (False, "source:6.12"),
+        (True, "debian:6.1"),
+        (False, "debian:9.9"),
+    ]
+    assert tree[2][2] == "ERROR NO VERDICT: There is no such kernel."
+
+
+def test_junit(matrix):
+    """Known issues are apart from skips, with the issue's id; counts are as CI counts; no character that XML forbids."""
+    top = ElementTree.fromstring(junit.text(matrix))
+
+    suites = top.findall("testsuite")
+    assert [one.get("tests") for one in suites] == ["8", "3", "1"]
+    assert {key: suites[0].get(key) for key in ("failures", "errors", "skipped")} == {
+        "failures": "2",
+        "errors": "2",
+        "skipped": "2",
+    }
+    cases = {one.get("name"): one for one in suites[0].findall("testcase")}
+    assert cases["test_4[a#1]"].get("classname") == "suites.mmap.test_b"
+    assert "assert -22 == 0" in cases["test_4[a#1]"].find("failure").text
+    assert cases["test_2"].find("skipped").get("type") == "skipped"
+    assert cases["test_3[a/b]"].find("skipped").get("type") == "known issue"
+    assert cases["test_3[a/b]"].find("properties/property").get("value") == "stale-head"
+    assert suites[2].find("testcase/error").get("message") == "NO VERDICT: There is no such kernel."
+
+
+def test_kcidb_is_valid_and_keeps_failures_errors_and_misses_apart(matrix):
+    """By KCIDB's own schema; a known issue is an issue with incidents, present or absent."""
+    schema = pytest.importorskip("kcidb_io.schema").LATEST
+    told = json.loads(kcidb.text(matrix, origin="somebody"))
+
+    schema.validate(told)
+
+    mine = {one["comment"]: one["status"] for one in told["tests"] if "/k-6.12:" in one["id"]}
+    assert mine == {
+        "6.12.117": "PASS",
+        f"{B}::test_1": "PASS",
+        f"{B}::test_2": "SKIP",
+        f"{A}::test_3[a/b]": "FAIL",
+        f"{A}::test_4[a#1]": "FAIL",
+        f"{A}::test_5": "FAIL",
+        f"{A}::test_6": "ERROR",
+        f"{A}::test_7": "PASS",
+        f"{A}::test_8": "MISS",
+    }
+    assert [one["status"] for one in told["tests"] if "/k-9.9:" in one["id"]] == ["MISS"]
+    (issue,) = told["issues"]
+    assert (issue["id"], issue["report_url"]) == ("somebody:stale-head", ISSUE["link"])
+    assert sorted((one["test_id"].rpartition("::")[2], one["present"]) for one in told["incidents"]) == [
+        ("test_3[a/b]", True),
+        ("test_3[a/b]", True),
+        ("test_7", False),
+    ]
+    assert len({one["id"] for one in told["tests"]}) == len(told["tests"]) == 1 + 8 + 1 + 3 + 1
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "status"), [(15, "tests", "FAIL"), (23, "builds", "FAIL"), (18, "tests", "MISS")]
+)
+def test_kcidb_of_a_kernel_that_does_not_build_or_boot(tmp_path, code, kind, status):
+    """Is the kernel's failure, and a full disk is not."""
+    a_job_without_a_case(tmp_path / "m/k", code=code)
+
+    told = json.loads(kcidb.text(folders.read(tmp_path / "m")))
+
+    assert told[kind][0].get("status") == status
+
+
+def test_text_goes_to_stdout_or_a_file(tmp_path, capsys):
+    """And nothing else with it."""
+    folder = str(a_run(tmp_path / "a_run", lines=LINES[:1]))
+
+    assert cli.main(["report", folder, "--ktap"]) == 0
+    assert ktap_tree(capsys.readouterr().out)
+    assert cli.main(["report", folder, "--junit", "-o", str(tmp_path / "x.xml")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'x.xml'}\n"
+    assert ElementTree.parse(tmp_path / "x.xml").getroot().tag == "testsuites"
