@@ -27,14 +27,17 @@ class Source:
     text: str
 
     @cached_property
+    def root(self) -> tree_sitter.Node:
+        """The whole file, parsed."""
+        plain = _ADORNMENT.sub(lambda found: " " * len(found[0]), self.text)
+        parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_c.language()))
+        return parser.parse(plain.encode("ascii", "replace")).root_node  # a byte for each character
+
+    @cached_property
     def functions(self) -> dict[str, list[tree_sitter.Node]]:
         """The definitions of each name: more than one where the preprocessor chooses."""
-        plain = _ADORNMENT.sub(lambda found: " " * len(found[0]), self.text)
-        tree = tree_sitter.Parser(tree_sitter.Language(tree_sitter_c.language())).parse(
-            plain.encode("ascii", "replace")  # a byte for each character
-        )
         found: dict[str, list[tree_sitter.Node]] = {}
-        for node in walk(tree.root_node):
+        for node in walk(self.root):
             if node.type == "function_definition" and (name := _name(node)):
                 found.setdefault(name, []).append(node)
         return found

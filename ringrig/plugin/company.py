@@ -25,7 +25,8 @@ _COUNTERS = frozenset({"pin_counters", "slabinfo", "vmallocinfo", "memcg", "kmem
 
 def wanted(plan: Plan, *, fresh: bool, keep: bool) -> bool:
     """Whether cases share children: not where each is to be seen by itself."""
-    return plan.kind == "image" and plan.guest == "uml" and not (plan.gcov or fresh or keep)
+    apart = (plan.gcov and not plan.totals) or fresh or keep
+    return plan.kind == "image" and plan.guest == "uml" and not apart
 
 
 class Company:
@@ -81,8 +82,10 @@ class Company:
             self._again = [ended]
         else:
             each.append(last)
+        counted = done.get("gcov")
         for nodeid, reports in zip(nodeids, each, strict=False):
-            self._had[nodeid] = Outcome(ran=tried.ran, guest=tried.guest, reports=reports)
+            self._had[nodeid] = Outcome(ran=tried.ran, guest=tried.guest, reports=reports, gcov=counted)
+            counted = None  # by all of them together: the first stands for them
 
     def _settle(self, nodeid: str, outcome: Outcome) -> None:
         """A doubt goes with the first case that is not plain alone; else it is told once all of them have run."""

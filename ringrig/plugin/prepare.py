@@ -64,6 +64,8 @@ def _prepare(config: pytest.Config, progress: Progress) -> Context:
     )
     if config.pluginmanager.hasplugin("ringrig.campaign.coverage_session"):
         context = replace(context, plan=replace(context.plan, gcov=True))
+    if config.pluginmanager.hasplugin("ringrig.campaign.lines_session"):
+        context = replace(context, plan=replace(context.plan, gcov=True, totals=True))
     if judge := get("judged_by"):
         context = replace(context, plan=replace(context.plan, profile=judge))
     if context.plan.kind == "image" and not config.option.collectonly:

@@ -45,6 +45,8 @@ class Plan:
     lacks: tuple[str, ...] = ()
     gcov: bool = False
     """The kernel's own counters of what it executed are read after each case."""
+    totals: bool = False
+    """Of these counters only the sum over all cases is wanted."""
     accel: str = "auto"
     cpus: int = 2
     memory: str = "1G"
