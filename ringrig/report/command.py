@@ -11,6 +11,7 @@ from ringrig.cache import writing
 from ringrig.errors import BadSpec
 from ringrig.report import folder as folders
 from ringrig.report import junit, kcidb, ktap, page
+from ringrig.report.folder import Folder
 
 _PAGE = "report.html"
 
@@ -21,20 +22,31 @@ def main(arguments: Sequence[str], *, root: Path) -> int:
     folder = folders.read(Path(chosen.folder) if chosen.folder else root / "runs" / "latest")
     if folder.kind == "mutants":
         return _mutants(folder.path, chosen.form)
+    if chosen.form == "html" and not chosen.output:
+        print(write_page(folder))
+        return 0
     text = {
         "html": lambda: page.text(folder),
         "ktap": lambda: ktap.text(folder),
         "junit": lambda: junit.text(folder),
         "kcidb": lambda: kcidb.text(folder, origin=chosen.origin),
     }[chosen.form]()
-    if chosen.form != "html" and not chosen.output:
+    if chosen.output:
+        print(_write(Path(chosen.output), text))
+    else:
         sys.stdout.write(text)
-        return 0
-    path = Path(chosen.output) if chosen.output else folder.path / _PAGE
+    return 0
+
+
+def write_page(folder: Folder) -> Path:
+    """report.html in the folder itself. NoSpace."""
+    return _write(folder.path / _PAGE, page.text(folder))
+
+
+def _write(path: Path, text: str) -> Path:
     with writing("the report"):
         path.write_text(text, encoding="utf-8")
-    print(path)
-    return 0
+    return path
 
 
 def _mutants(path: Path, form: str) -> int:

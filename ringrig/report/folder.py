@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ OUTCOMES = ("passed", "failed", "error", "xfailed", "xpassed", "skipped")
 _CAMPAIGNS = ("matrix", "series", "bisect", "mutants")
 _NAMING = ("--kernel", "--guest", "--config", "--patch")
 """The options of `rig run` that say which kernel ran."""
+_WORKER = re.compile(r"\A\[gw\d+\] .*\n")
+"""What pytest-xdist says above a failure."""
 _EXCERPT = 40
 """Console lines shown of a case: its first half and its last."""
 
@@ -71,6 +74,18 @@ class Run:
     def issues(self) -> dict[str, dict[str, Any]]:
         """The known issues that held for its kernel, by id: title, link, expires."""
         return {one["id"]: one for one in self.about.get("known", [])}
+
+    @property
+    def facts(self) -> list[str]:
+        """Which kernel, when, judged by which suite: as far as the run got."""
+        build, suite = self.about.get("build_id"), self.about.get("versions", {}).get("ringrig")
+        return [
+            self.label,
+            *([self.release] if self.release else []),
+            *([f"build-id {build[:16]}"] if build else []),
+            *([f"began {self.about['began']}"] if "began" in self.about else []),
+            *([f"suite {suite}"] if suite else []),
+        ]
 
     @cached_property
     def _consoles(self) -> dict[str, list[str]]:
@@ -171,7 +186,7 @@ def _case(told: dict[str, Any]) -> Case:
         outcome=told["outcome"],
         seconds=told["seconds"],
         why=told.get("why", "").removeprefix("Skipped: "),
-        detail=told.get("detail", ""),
+        detail=_WORKER.sub("", told.get("detail", "")),
         known=told.get("known", ""),
         guest=told.get("guest", ""),
         troubles=tuple(told.get("troubles", ())),

@@ -14,15 +14,17 @@ from rich.table import Table
 from ringrig.cache import writing
 from ringrig.campaign.job import Result, folder_of
 from ringrig.campaign.matrix import Matrix
+from ringrig.report import command, folder
 
 _MARKS = {"failed": "F", "error": "E", "xfailed": "k", "xpassed": "X", "skipped": "-"}
-_LEGEND = "cells: cases passed, then F failed, E error, k known bug of that kernel, X known bug that did not show, - left out"
+_LEGEND = "cells: cases passed, then F failed, E error, k known bug of that kernel, X known bug that did not show (xpass), - left out"
 
 
 def report(matrix: Matrix) -> int:
-    """Writes matrix.json, prints the tables; returns the exit code."""
+    """Writes matrix.json and report.html, prints the tables; returns the exit code."""
     with writing("the report"):
         (matrix.folder / "matrix.json").write_text(json.dumps(_data(matrix), indent=1) + "\n")
+    page = command.write_page(folder.read(matrix.folder))
     console = Console(highlight=False, soft_wrap=True)
     console.print(_totals(matrix))
     for result in matrix.results:
@@ -30,14 +32,14 @@ def report(matrix: Matrix) -> int:
     console.print(_LEGEND)
     for one in matrix.left:
         console.print(f"not run: {one.name}", markup=False)
-    console.print(f"{matrix.folder}/matrix.json; in it each kernel's run folder")
+    console.print(f"{page}, matrix.json; beside them each kernel's run folder", markup=False)
     return matrix.exit_code
 
 
 def _totals(matrix: Matrix) -> Table:
     table = Table(box=SIMPLE)
     table.add_column("kernel", no_wrap=True)
-    for name in ("passed", "failed", "error", "known", "xpass", "left out", "s", "exit"):
+    for name in ("pass", "fail", "error", "known", "xpass", "out", "s", "exit"):
         table.add_column(name, justify="right")
     for one in matrix.results:
         count = one.count()

@@ -18,7 +18,7 @@ WORDS = {
     "failed": "failed",
     "error": "error",
     "xfailed": "known bug",
-    "xpassed": "known bug that did not show",
+    "xpassed": "bug absent",
     "skipped": "left out",
 }
 """What a reader is told instead of pytest's words."""

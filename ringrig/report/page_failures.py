@@ -18,6 +18,7 @@ _LINES = 80
 class Failure:
     """A case that went wrong in the same way in these runs; evidence and commands are the first one's."""
 
+    number: int
     nodeid: str
     outcome: str
     why: str
@@ -26,6 +27,10 @@ class Failure:
     rerun: str
     reproduce: str
     runs: list[str] = field(default_factory=list)
+
+    @property
+    def file(self) -> str:
+        return self.nodeid.partition("::")[0]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,13 +59,13 @@ def failures(folder: Folder) -> tuple[list[Failure], dict[tuple[int, str], int]]
                 if len(out) == _MOST:
                     continue
                 found[key] = len(out)
-                out.append(_failure(run, case))
+                out.append(_failure(len(out), run, case))
             out[found[key]].runs.append(run.name)
             places[number, nodeid] = found[key]
     return out, places
 
 
-def _failure(run: Run, case: Case) -> Failure:
+def _failure(number: int, run: Run, case: Case) -> Failure:
     lines = case.detail.splitlines()
     left = (
         [f"… {len(lines) - _LINES} lines more in {run.folder.name}/results.jsonl"]
@@ -68,6 +73,7 @@ def _failure(run: Run, case: Case) -> Failure:
         else []
     )
     return Failure(
+        number=number,
         nodeid=case.nodeid,
         outcome=case.outcome,
         why=case.why,

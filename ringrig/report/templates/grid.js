@@ -140,8 +140,8 @@ function draw() {
     }, open));
   }
   body.style.setProperty("--columns", columns);
-  body.style.setProperty("--cell", columns > 1 ? "3.4rem" : "5rem");
-  body.style.setProperty("--name", `min(${Math.max(20, 60 - 2 * columns)}rem, 46vw)`);
+  body.style.setProperty("--cell", columns > 1 ? "3.6rem" : "5rem");
+  body.style.setProperty("--name", "min(26rem, 46vw)");
   grid.replaceChildren(body);
 }
 
@@ -170,7 +170,9 @@ document.addEventListener("click", (event) => {
 });
 function toFailure() {
   const place = /^#f\d+$/.test(location.hash) && document.querySelector(location.hash);
-  if (place) { place.open = true; place.scrollIntoView(); }
+  if (!place) return;
+  for (let one = place; one; one = one.parentElement.closest("details")) one.open = true;
+  place.scrollIntoView();
 }
 addEventListener("hashchange", toFailure);
 draw();

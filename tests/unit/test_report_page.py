@@ -1,0 +1,187 @@
+"""The page: complete in itself, nothing of a kernel's words is markup, and a browser runs it without a complaint."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+from fakes.folders import ISSUE, LINES, A, B, a_matrix, a_run
+
+from ringrig import cli
+from ringrig.report import folder as folders
+from ringrig.report import page
+from ringrig.report.page_failures import command
+
+VOID = {"meta", "input", "br"}
+CLOSES_ITSELF = {"tr", "td", "th", "dt", "dd"}
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+class Reader(HTMLParser):
+    """The tags, links and texts of a page; every element that must be closed is."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.links = [], [], []
+        self.text, self.data, self.styles, self.scripts = "", "", "", ""
+        self.feed(text)
+        assert [tag for tag in self.open if tag not in CLOSES_ITSELF] == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.links += [value for name, value in attributes if name in ("href", "src", "action")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        while self.open[-1] != tag and self.open[-1] in CLOSES_ITSELF:
+            self.open.pop()
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        inside = self.open[-1] if self.open else ""
+        if inside == "script" and self.data:
+            self.scripts += data
+        elif inside == "script":
+            self.data = data
+        elif inside == "style":
+            self.styles += data
+        else:
+            self.text += data
+
+
+@pytest.fixture
+def matrix(tmp_path):
+    return a_matrix(tmp_path / "a_matrix")
+
+
+@pytest.fixture
+def read(matrix):
+    return Reader(page.text(folders.read(matrix)))
+
+
+def test_nothing_comes_from_elsewhere(read):
+    """Links lead to the folder's own files, to places on the page, and to the bugs."""
+    assert {"link", "img", "iframe"} & set(read.tags) == set()
+    assert not re.search(r"url\(|@import|fetch\(|import ", read.styles + read.scripts)
+    assert {link for link in read.links if not link.startswith(("#", "k-"))} == {ISSUE["link"]}
+
+
+def test_what_cases_say_is_no_markup(read):
+    """Neither in the page's text nor in the script's data."""
+    assert "got -EINVAL </script><b>" in read.text
+    whys = json.loads(read.data)["whys"]
+    assert "got -EINVAL </script><b>" in whys
+    assert "<" not in read.data
+
+
+def test_a_cell_for_each_case_and_run(read):
+    """A letter for each outcome, a space where a run has no such case."""
+    files = json.loads(read.data)["files"]
+
+    assert files[B] == {"test_1": {"": ".. "}, "test_2": {"": "-- "}}
+    assert files[A]["test_3"] == {"a/b": "kk "}
+    assert files[A]["test_4"] == {"a#1": "F  "}
+
+
+def test_failures_have_their_evidence_and_commands(read):
+    """Words, console lines, and what repeats them."""
+    assert "assert -22 == 0" in read.text
+    assert "WARNING: CPU: 0 PID: 180" in read.text
+    assert f"./rig reproduce --kernel=source:6.12 --guest=uml --config=kasan '{A}::test_4[a#1]'" in read.text
+
+
+def test_known_bugs_are_told_by_kernel(read):
+    """With link and expiry; the run that had no case, and what was not run, are told as well."""
+    assert ISSUE["title"] in read.text
+    assert "until 2199-01-01" in read.text
+    assert "NO VERDICT: There is no such kernel." in read.text
+    assert "not run" in read.text
+
+
+def test_what_expired_is_told(tmp_path):
+    """Somebody has to look at it."""
+    run = a_run(tmp_path / "r", expired=[{**ISSUE, "id": "old", "expires": "2020-01-01"}])
+
+    assert "Expired on 2020-01-01: known issue old" in Reader(page.text(folders.read(run))).text
+
+
+def test_many_failures_are_folded_and_not_all_told(tmp_path):
+    """By file; beyond a number only their cells are left."""
+    lines = [
+        {"nodeid": f"suites/x/test_{n % 3}.py::test_it[{n}]", "outcome": "failed", "seconds": 0, "why": "w"}
+        for n in range(400)
+    ]
+    text = page.text(folders.read(a_run(tmp_path / "r", lines=lines)))
+
+    assert text.count('<details class="failure"') == 300
+    assert text.count("<summary><code>suites/x/test_") == 300 + 3
+
+
+def test_a_large_matrix_makes_a_small_page(tmp_path):
+    """A case costs its name and a letter for each run, not its results."""
+    name = "suites/select/test_a_long_name.py::test_what_is_selected[readv-{}-ring-several_buffers]"
+    lines = [{"nodeid": name.format(n), "outcome": "passed", "seconds": 0.1} for n in range(3000)]
+    for n in range(6):
+        a_run(tmp_path / f"m/k{n}", lines=lines)
+        told = {"job": {"name": f"k{n}", "kernel": "host"}, "suite": "", "exit_code": 0, "seconds": 1}
+        (tmp_path / f"m/k{n}/job.json").write_text(json.dumps(told))
+
+    assert len(page.text(folders.read(tmp_path / "m"))) < 3000 * 60
+
+
+def test_commands_are_quoted():
+    """For a shell."""
+    assert (
+        command("run", "a.py::t[x y]", ["--kernel=tree:/a b"])
+        == "./rig run '--kernel=tree:/a b' 'a.py::t[x y]'"
+    )
+
+
+def test_the_command_writes_the_page(matrix, capsys):
+    """Into the folder, and says where."""
+    assert cli.main(["report", str(matrix)]) == 0
+
+    assert capsys.readouterr().out == f"{matrix}/report.html\n"
+    assert (matrix / "report.html").read_text().startswith("<!doctype html>")
+
+
+PLAY = """
+<script>
+const cells = () => [...document.querySelectorAll("#grid .row > .cell")].map((one) => one.textContent);
+document.dispatchEvent(new KeyboardEvent("keydown", { key: "/" }));
+const focused = document.activeElement === input;
+document.querySelector("[data-letter=F]").click();
+const found = document.getElementById("found").textContent;
+setTimeout(() => {
+  document.querySelector("#grid button.failed").click();
+  const panel = document.querySelector(".panel");
+  document.title = JSON.stringify({ focused, found, panel: panel.textContent, link: panel.querySelector("a").hash });
+}, 300);
+</script></body>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_in_a_browser(matrix, tmp_path):
+    """The filter, the keyboard and a cell's panel work from file://, without a message on the console."""
+    played = tmp_path / "played.html"
+    played.write_text(page.text(folders.read(matrix)).replace("</body>", PLAY))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    more = ["--enable-logging=stderr", "--virtual-time-budget=2000", "--dump-dom"]
+
+    done = subprocess.run(
+        ["timeout", "-k", "2", "50", CHROMIUM, *options, *more, f"file://{played}"],
+        capture_output=True, text=True, timeout=55, check=True,
+    )  # fmt: skip
+
+    assert "CONSOLE" not in done.stderr
+    seen = json.loads(
+        re.search(r"<title>(.*?)</title>", done.stdout)[1].replace("&lt;", "<").replace("&gt;", ">")
+    )
+    assert seen["focused"]
+    assert seen["found"] == f"2 of {len(LINES)} cases"
+    assert "failed on source:6.12: got -EINVAL </script><b>" in seen["panel"]
+    assert "./rig reproduce --kernel source:6.12" in seen["panel"]
+    assert seen["link"] == "#f0"
