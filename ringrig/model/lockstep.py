@@ -16,22 +16,20 @@ import errno
 import os
 import platform
 import socket
-import struct
-import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from io import FileIO
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, cast
 
-from ringrig.model.calls import status
+from ringrig.model.holdings import FILES, SLAB, Slots, pattern
 from ringrig.model.profiles import load_profile, profile_for
 from ringrig.model.scene import OPCODES
+from ringrig.model.seen import wrong_bytes, wrong_heads, wrong_rings
 from ringrig.model.spec import name_of
 from ringrig.model.transfer import Issue, Op, Reply, Source, Transfer, incoming
-from ringrig.model.world import FILES, SLAB, Slots, World, pattern
+from ringrig.model.world import World
 from ringrig.uring import bufring
 from ringrig.uring import consts as c
 from ringrig.uring.bufring import BufRing
@@ -43,14 +41,8 @@ from ringrig.uring.memory import Arena
 from ringrig.uring.requests import Vector, cancel, selecting
 from ringrig.uring.ring import Ring
 
-_ENTRY = struct.Struct("<QIHH")
-_TAIL_AT = 14
-_SHOWN = 16
-"""Bytes of a difference that are shown."""
 _OWN = 1 << 32
 """Added to the number of a request that is cancelled: the cancellation's own."""
-_IMPOSSIBLE = (KeyError, AssertionError, ValueError)
-"""What steps raise that lack the one they build on: no ring to publish to, a pipe that is closed, a file in use."""
 P = ParamSpec("P")
 
 
@@ -270,7 +262,11 @@ class Lockstep:
 
     def look(self) -> None:
         """Everything that user space can see: buffers and what lies between them, rings, heads."""
-        wrong = [*self._wrong_bytes(), *self._wrong_rings(), *self._wrong_heads()]
+        wrong = [
+            *wrong_bytes(self._slab, self.world.memory),
+            *wrong_rings(self._slab, self._every),
+            *wrong_heads(self._ring, self._bgids, self.world),
+        ]
         if wrong:
             raise Difference("\n".join(wrong))
 
@@ -314,43 +310,6 @@ class Lockstep:
         if got != want:
             raise Difference(f"{got} requests wait, want {want}; completions: {self._ring.cqes()}")
 
-    def _wrong_bytes(self) -> Iterable[str]:
-        got = ctypes.string_at(self._slab, SLAB)
-        if got == self.world.memory:
-            return
-        differ = [at for at in range(SLAB) if got[at] != self.world.memory[at]]
-        first, last = differ[0], differ[-1]
-        shown = slice(first, min(last + 1, first + _SHOWN))
-        yield (
-            f"buffer memory, offsets {first} to {last}: got {got[shown].hex(' ')}…, "
-            f"want {self.world.memory[shown].hex(' ')}…"
-        )
-
-    def _wrong_rings(self) -> Iterable[str]:
-        for bgid, memory, slots in self._every:
-            raw = bytearray()
-            for entry in slots.entries:
-                raw += _ENTRY.pack(0, 0, 0, 0) if entry is None else self._packed(*entry)
-            raw[_TAIL_AT : _TAIL_AT + 2] = slots.tail.to_bytes(2, "little")
-            if memory.raw() != raw:
-                shown = [
-                    None if entry is None else (entry.addr - self._slab if entry.addr else 0, *entry[1:])
-                    for entry in map(memory.entry, range(memory.entries))
-                ]
-                yield f"ring of group {bgid}, (offset, length, bid): got {shown}, want {slots.entries}"
-
-    def _packed(self, at: int, length: int, bid: int) -> bytes:
-        return _ENTRY.pack(self._slab + at, length, bid, 0)
-
-    def _wrong_heads(self) -> Iterable[str]:
-        if "pbuf_status" not in self.world.traits:
-            return
-        for bgid in self._bgids:
-            want = self.world.calls.pbuf_status(status(bgid=bgid))
-            got = bufring.head(self._ring, bgid)
-            if got != (want.res or want.head):
-                yield f"head of group {bgid}: got {name_of(got)}, want {want!r}"
-
     def story(self) -> str:
         """What went wrong, and the steps up to there as a script to be run."""
         body = "".join(f"    {step}\n" for step in self.steps)
@@ -373,26 +332,3 @@ class Lockstep:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
-
-
-def replay(profile: str, steps: Sequence[Step], *, patience: float) -> Lockstep | None:
-    """The steps once more, on a ring of their own: where they ended if they differ again."""
-    with Lockstep(profile, patience=patience) as both, suppress(*_IMPOSSIBLE):
-        try:
-            for step in steps:
-                getattr(both, step.name)(*step.args, **step.options)
-        except Difference:
-            return both
-    return None
-
-
-def shortest(profile: str, found: Lockstep, *, patience: float, seconds: float) -> Lockstep:
-    """The script of `found` without the steps that its difference does not need; `seconds`: when to be content."""
-    limit = time.monotonic() + seconds
-    at = len(found.steps)
-    while at > 0 and time.monotonic() < limit:
-        at -= 1
-        fewer = replay(profile, [*found.steps[:at], *found.steps[at + 1 :]], patience=patience)
-        if fewer is not None:
-            found, at = fewer, len(fewer.steps)
-    return found

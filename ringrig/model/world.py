@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from ringrig.model.calls import Memory, registration, unregistration
 from ringrig.model.checks import Traits
 from ringrig.model.course import expect
+from ringrig.model.holdings import CANARY, FILES, SLAB, File, Item, Pool, Slots, Waiting, pattern
 from ringrig.model.mapping import Mmap, expect_mmap
 from ringrig.model.spec import Model, Outcome
 from ringrig.model.state import BGID_ARRAY
@@ -34,81 +35,9 @@ from ringrig.uring import consts as c
 from ringrig.uring.layout import MERGED
 from ringrig.uring.memory import pages
 
-SLAB = 1 << 14
-"""Bytes of the memory that all buffers lie in."""
-_CANARY = 16
-FILES = {
-    "pipe_0": Source.PIPE,
-    "pipe_1": Source.PIPE,
-    "socket_0": Source.SOCKET,
-    "socket_1": Source.SOCKET,
-    "file": Source.FILE,
-    "zero": Source.ZERO,
-}
 STICKY = frozenset({Op.READ, Op.READV, Op.RECV, Op.RECV_MULTISHOT})
 """Operations whose length is the request's own to change."""
 CANCELLED = (Then.CANCEL,)
-
-
-def pattern(length: int) -> bytes:
-    """What the slab holds at first: no byte that incoming() has, and no two neighbours alike."""
-    return bytes(0x80 | at * 31 & 0x7F for at in range(length))
-
-
-@dataclass(slots=True, kw_only=True)
-class Item:
-    """A buffer that can be had: `left` bytes at offset `at` of the slab."""
-
-    bid: int
-    at: int
-    left: int
-
-
-@dataclass(slots=True, kw_only=True)
-class Slots:
-    """What the memory of a ring says: (offset of the buffer, length, bid) by slot, and the tail."""
-
-    entries: list[tuple[int, int, int] | None]
-    tail: int
-
-
-@dataclass(slots=True, kw_only=True)
-class Pool:
-    """A group's buffers, first to go first; `slots` of a ring."""
-
-    items: list[Item] = field(default_factory=list)
-    slots: Slots | None = None
-    incremental: bool = False
-    min_left: int = 0
-
-    @property
-    def kind(self) -> Kind:
-        return Kind.LEGACY if self.slots is None else Kind.RING
-
-
-@dataclass(slots=True, kw_only=True)
-class Waiting:
-    """A request on its way; `held`: the buffer that it keeps while it waits, of a group of that `kind`.
-
-    `buf_more`: something is left of that buffer for others.
-    """
-
-    call: Transfer
-    bgid: int
-    held: Item | None = None
-    kind: Kind = Kind.RING
-    buf_more: bool = False
-
-
-@dataclass(slots=True, kw_only=True)
-class File:
-    """`unread` bytes, the first of which is number `at` of its stream; `ended`: nobody is at the other end."""
-
-    source: Source
-    at: int = 0
-    unread: int = 0
-    ended: bool = False
-    waiting: Waiting | None = None
 
 
 class World:
@@ -121,7 +50,7 @@ class World:
         self.files = {name: File(source=kind, at=17 * at) for at, (name, kind) in enumerate(FILES.items())}
         self.sent = b""
         """What the other end of the last request's socket got."""
-        self.next_place = _CANARY
+        self.next_place = CANARY
         """Offset that the next buffer gets."""
         self._old_heads: dict[int, int] = {}
 
@@ -225,13 +154,13 @@ class World:
 
     def _room(self, length: int) -> int:
         at = self.next_place
-        self.next_place += length + _CANARY
+        self.next_place += length + CANARY
         assert self.next_place <= SLAB, "the slab is used up"
         return at
 
     def crowded(self, length: int) -> bool:
         """No room for another buffer of that length."""
-        return self.next_place + length + _CANARY > SLAB
+        return self.next_place + length + CANARY > SLAB
 
     def _go_on(self, request: Waiting, file: File) -> list[Reply]:
         """As far as it gets with what is in the file."""

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
-from collections.abc import Callable, Iterator
-from io import FileIO
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -16,16 +13,18 @@ from ringrig.model.profiles import Profile
 from ringrig.model.scene import Scene
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Buffer, Issue, Kind, Op, Reply, Result, Stock, Then, Transfer
-from ringrig.uring import bufring, libc
+from ringrig.uring import bufring
 from ringrig.uring import consts as c
-from ringrig.uring.counters import PinWatch, settled
-from ringrig.uring.group import Group, bids, legacy, remove_legacy
+from ringrig.uring.counters import PinWatch
+from ringrig.uring.group import Group, bids
 from ringrig.uring.neighbour import Neighbour
 from ringrig.uring.requests import selecting
 from ringrig.uring.ring import Ring
 from ringrig.uring.wire import Wire
 
 pytestmark = pytest.mark.ends_within(5)
+
+InAThread = Callable[[Callable[[], object]], None]
 
 BUFFERS = tuple(Buffer(bid=bid) for bid in (41, 7, 0xFFFF, 3))
 STOCKS = {kind.value: Stock(kind=kind, buffers=BUFFERS) for kind in Kind}
@@ -51,21 +50,6 @@ WAITING = [
 ]
 each_waiting = pytest.mark.parametrize("call", WAITING)
 each_stock = pytest.mark.parametrize("stock", STOCKS.values(), ids=STOCKS)
-
-
-def _in_a_thread(work: Callable[[], object]) -> None:
-    """Do it in a thread, to the end of the kernel's task: join() ends before that."""
-    tids: list[int] = []
-
-    def note_and_work() -> None:
-        tids.append(threading.get_native_id())
-        work()
-
-    thread = threading.Thread(target=note_and_work)
-    thread.start()
-    thread.join()
-    task = Path(f"/proc/self/task/{tids[0]}")
-    assert not settled(lambda: int(task.exists()), 0)
 
 
 def _after(scene: Scene, ring: Ring) -> Result:
@@ -98,7 +82,11 @@ def test_a_process_that_dies_waits_no_more(
 @each_stock
 @each_waiting
 def test_a_thread_that_ended_gets_nothing(
-    make_scene: Callable[[Stock | None], Scene], profile: Profile, call: Transfer, stock: Stock
+    make_scene: Callable[[Stock | None], Scene],
+    profile: Profile,
+    in_a_thread: InAThread,
+    call: Transfer,
+    stock: Stock,
 ) -> None:
     """A thread's request waits for data, the thread ends, data comes: the request is cancelled, as by ASYNC_CANCEL,
     and the ring is the others'.
@@ -108,7 +96,7 @@ def test_a_thread_that_ended_gets_nothing(
     """
     scene = make_scene(stock)
     kept = []
-    _in_a_thread(lambda: kept.append(scene.begin(call)))
+    in_a_thread(lambda: kept.append(scene.begin(call)))
     assert scene.ring.cqes() == []
 
     replies = scene.end(kept[0], 8)
@@ -138,7 +126,9 @@ def test_exec_cancels_what_waits(
 
 
 @pytest.mark.needs("single_issuer", "pin_counters")
-def test_a_single_issuers_ring_without_its_thread(make_ring: Callable[..., Subject], pins: PinWatch) -> None:
+def test_a_single_issuers_ring_without_its_thread(
+    make_ring: Callable[..., Subject], pins: PinWatch, in_a_thread: InAThread
+) -> None:
     """The thread that a ring was bound to has ended: to all others every call is -EEXIST, and closing frees all.
 
     ctx->submitter_task is held for the ring's life.
@@ -151,7 +141,7 @@ def test_a_single_issuers_ring_without_its_thread(make_ring: Callable[..., Subje
             made.append(make_ring(flags=c.IORING_SETUP_SINGLE_ISSUER))
             assert Group(made[0].ring, made[0].arena).register() == 0
 
-        _in_a_thread(make)
+        in_a_thread(make)
         ring = made[0].ring
         assert bufring.register(ring, addr=made[0].arena.anon(1), bgid=8) == -errno.EEXIST
         assert bufring.unregister(ring, 7) == -errno.EEXIST
@@ -196,173 +186,6 @@ def test_closing_ends_what_waits(
         wire.feed(b"later")
         assert (wire.unread(), group.content(0, 8 * 64)) == (5, bytes(8 * 64))
         wire.close()
-
-
-IDS = (*(1 << bit for bit in range(16)), *(0xFFFF ^ 1 << bit for bit in range(16)), 0, 63, 65, 0xFFFF)
-"""Group ids of one bit set or one clear, and those about the array that 6.1 keeps 0 to 63 in."""
-
-
-@pytest.mark.needs("pin_counters")
-def test_groups_of_all_kinds_end_with_their_ring(
-    make_ring: Callable[..., Subject], pins: PinWatch, profile: Profile
-) -> None:
-    """Rings in user and kernel memory, provided buffers, some removed, some used, in one io_uring that is closed: all
-    pages come back. io_destroy_buffers()
-    """
-
-    def make(subject: Subject, at: int, bgid: int) -> None:
-        ring, arena = subject.ring, subject.arena
-        if at % 4 == 0:
-            assert bufring.register(ring, addr=arena.anon(2 * libc.PAGE_SIZE), entries=256, bgid=bgid) == 0
-        elif at % 4 == 1 and "pbuf_mmap" in profile.traits:
-            assert bufring.register(ring, entries=8, bgid=bgid, flags=c.IOU_PBUF_RING_MMAP) == 0
-        else:
-            assert legacy(ring, bgid=bgid, addr=arena.anon(256), count=3) == 0
-            assert remove_legacy(ring, bgid=bgid, count=at % 4 + 1) == min(at % 4 + 1, 3)
-
-    def make_and_close() -> None:
-        subject = make_ring()
-        for at, bgid in enumerate(IDS):
-            make(subject, at, bgid)
-        subject.ring.close()
-
-    assert pins.after(make_and_close, wanted=0) == 0
-
-
-@pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
-def test_many_groups_are_as_many(make_ring: Callable[..., Subject], kind: Kind) -> None:
-    """36 groups whose ids differ in a bit, each with a buffer of its own: each request gets its own group's, and then
-    there is none; each can be taken away by its own id, once. io_buffer_get_list()
-    """
-    subject = make_ring(entries=64)
-    ring, arena = subject.ring, subject.arena
-    memory = arena.anon(len(IDS) * libc.PAGE_SIZE)
-    for at, bgid in enumerate(IDS):
-        if kind is Kind.LEGACY:
-            assert legacy(ring, bgid=bgid, addr=memory, count=1, bid=1000 + at) == 0
-        else:
-            group = Group(ring, arena, bgid=bgid, entries=1)
-            assert group.register() == 0
-            subject.owns(bgid)
-            group.publish(1000 + at)
-    with FileIO("/dev/zero") as zero:
-        for bgid in IDS:
-            selecting(ring, c.IORING_OP_READ, zero.fileno(), bgid=bgid, length=1)
-        found = ring.complete(len(IDS))
-        selecting(ring, c.IORING_OP_READ, zero.fileno(), bgid=IDS[0], length=1)
-        found += ring.complete()
-
-    assert bids(found) == [*range(1000, 1000 + len(IDS)), None]
-    for bgid in IDS:
-        if kind is Kind.LEGACY:
-            assert legacy(ring, bgid=bgid, addr=memory, count=2) == 0
-            assert remove_legacy(ring, bgid=bgid, count=9) == 2
-        else:
-            assert bufring.unregister(ring, bgid) == 0
-
-
-@pytest.fixture
-def mapped() -> Iterator[list[int]]:
-    """Addresses of pages to unmap in the end."""
-    made: list[int] = []
-    yield made
-    for addr in made:
-        libc.munmap(addr, libc.PAGE_SIZE)
-
-
-@pytest.mark.needs("pin_counters")
-@pytest.mark.parametrize("what", ["queues", pytest.param("kernel_ring", marks=pytest.mark.needs("mmap"))])
-def test_a_mapping_keeps_the_ring(
-    make_ring: Callable[..., Subject], pins: PinWatch, mapped: list[int], what: str
-) -> None:
-    """The last descriptor is closed, a page of the queues or of a kernel's ring stays mapped: the io_uring lives, and
-    with it another group's pinned page, until that is unmapped. The mapping holds the file.
-    """
-
-    def close_but_keep() -> None:
-        subject = make_ring()
-        assert Group(subject.ring, subject.arena).register() == 0
-        offset = c.IORING_OFF_SQ_RING
-        if what == "kernel_ring":
-            offset = bufring.mmap_offset(8)
-            assert bufring.register(subject.ring, entries=8, bgid=8, flags=c.IOU_PBUF_RING_MMAP) == 0
-        prot = libc.PROT_READ | libc.PROT_WRITE
-        mapped.append(libc.mmap(libc.PAGE_SIZE, prot, libc.MAP_SHARED, subject.ring.fd, offset))
-        assert mapped[-1] > 0
-        subject.ring.close()
-
-    def close_and_unmap() -> None:
-        close_but_keep()
-        assert libc.munmap(mapped.pop(), libc.PAGE_SIZE) == 0
-
-    assert pins.after(close_and_unmap, wanted=0) == 0
-    assert pins.after(close_but_keep, wanted=1) == 1
-
-
-@pytest.mark.needs("pin_counters")
-def test_a_child_keeps_its_parents_ring(make_ring: Callable[..., Subject], pins: PinWatch) -> None:
-    """The parent closes a ring that its child has inherited: it lives until the child ends, even killed."""
-    children: list[Neighbour] = []
-
-    def close_in_the_parent() -> None:
-        subject = make_ring()
-        assert Group(subject.ring, subject.arena).register() == 0
-        children.append(Neighbour())
-        children[-1].ask("room", 1)  # it runs
-        subject.ring.close()
-
-    def close_in_both() -> None:
-        close_in_the_parent()
-        children.pop().kill()
-
-    assert pins.after(close_in_both, wanted=0) == 0
-    assert pins.after(close_in_the_parent, wanted=1) == 1
-    for child in children:
-        child.kill()
-
-
-@pytest.mark.needs("pin_counters", "registered_ring_fd")
-def test_a_registered_index_keeps_the_ring(make_ring: Callable[..., Subject], pins: PinWatch) -> None:
-    """The descriptor is closed, the ring's index in the task's table stays: groups are used by it, and end with it.
-
-    io_ringfd_unregister()
-    """
-
-    def close_and_go_on() -> None:
-        subject = make_ring()
-        group = Group(subject.ring, subject.arena)
-        assert group.register() == 0
-        group.publish(5)
-        slot = subject.ring.register_ring_fd()
-        assert slot >= 0
-        os.close(subject.ring.fd)
-        subject.ring.fd, subject.ring.registered_only = slot, True
-        assert group.read().bid == 5
-        subject.ring.close()
-
-    assert pins.after(close_and_go_on, wanted=0) == 0
-
-
-@pytest.mark.needs("pin_counters", "registered_ring_fd")
-def test_a_threads_index_goes_with_it(make_ring: Callable[..., Subject], pins: PinWatch) -> None:
-    """A ring that only a thread's table of registered rings still has ends with the thread. io_uring_unreg_ringfd()"""
-
-    def register_and_end() -> None:
-        subject = make_ring()
-        group = Group(subject.ring, subject.arena)
-        assert group.register() == 0
-        seen = []
-
-        def hold() -> None:
-            slot = subject.ring.register_ring_fd()
-            subject.ring.close()
-            op = c.IORING_UNREGISTER_PBUF_RING | c.IORING_REGISTER_USE_REGISTERED_RING
-            seen.append((slot >= 0, libc.io_uring_register(slot, op, 0, 1)))
-
-        _in_a_thread(hold)
-        assert seen == [(True, -errno.EINVAL)]
-
-    assert pins.after(register_and_end, wanted=0) == 0
 
 
 @pytest.mark.parametrize(

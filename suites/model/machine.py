@@ -11,8 +11,9 @@ from hypothesis.internal.conjecture import engine
 from hypothesis.internal.conjecture.providers import HypothesisProvider
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from ringrig.model.lockstep import Difference, Lockstep, replay, shortest
+from ringrig.model.lockstep import Difference, Lockstep
 from ringrig.model.profiles import Profile
+from ringrig.model.shortest import replay, shortest
 from ringrig.model.transfer import NEEDS, Op
 from ringrig.uring import consts as c
 from ringrig.uring.probe import probe
