@@ -65,10 +65,10 @@ def test_an_appended_round_of_nothing_takes_no_buffer(ring: Subject, make_wire: 
 def test_the_last_buffer_is_known_to_be(
     make_ring: Callable[..., Subject], make_wire: Callable[..., Wire], slot: int
 ) -> None:
-    """IOSQE_ASYNC over TCP: one buffer, at that index, 160 bytes: 64, with F_SOCK_NONEMPTY, and the link goes on.
+    """IOSQE_ASYNC over TCP: one buffer, at that index, 160 bytes: 64, with F_SOCK_NONEMPTY, and the linked NOP runs.
 
     No round is appended that would find no buffer and fail the request. io_ring_buffer_select(): REQ_F_BL_EMPTY;
-    live up to 7.2: `head + 1 == tail`, where head is 65535 and tail 0
+    live in 6.18 and 7.2: `head + 1 == tail`, where head is 65535 and tail 0
     """
     ring = make_ring(4096)
     group = Group(ring.ring, ring.arena, bgid=BGID)

@@ -11,6 +11,7 @@ from ringrig.model.shelf import Shelf
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Reply, incoming
 from ringrig.uring import consts as c
+from ringrig.uring.counters import settled
 from ringrig.uring.wire import Wire
 
 pytestmark = [pytest.mark.needs("defer_taskrun"), pytest.mark.ends_within(3)]
@@ -71,3 +72,26 @@ def test_data_that_another_took_is_no_end(make_ring: Callable[..., Subject], wir
     assert found == [Reply(res=24, bid=5, more=True)]
     assert shelf.cancelled()[-1].bid is None
     assert shelf.left() == [(bid, 64) for bid in (300, 2, 8)]
+
+
+@pytest.mark.needs("recv_multishot")
+def test_an_end_behind_data_is_told(ring: Subject, make_wire: Callable[..., Wire]) -> None:
+    """IOSQE_ASYNC multishot RECV of an AF_UNIX stream that holds 24 bytes and has ended: 24 bytes, and the end.
+
+    Live: io-wq has it wait for poll, which is woken once; where the socket says that the data was all, nobody looks
+    for more. io_recv_finish(), io_poll_check_events(); since 6.17 (unix_stream_read_generic() fills msg_inq), open.
+    """
+    shelf, wire = Shelf(ring, SIZES), make_wire()
+    wire.feed(incoming(0, 24))
+    wire.end()
+    shelf.queue(c.IORING_OP_RECV, wire.near, ioprio=c.IORING_RECV_MULTISHOT, flags=c.IOSQE_ASYNC)
+    found = shelf.some(1)
+
+    def told() -> int:
+        ring.ring.submit()
+        found.extend(Reply.of(cqe.res, cqe.flags) for cqe in ring.ring.cqes())
+        return len(found)
+
+    assert settled(told, 2, seconds=1) == 2, f"the end behind the data is not told: {found}"
+    assert [(reply.res, reply.more) for reply in found] == [(24, True), (0, False)]
+    assert found[0].bid == 5

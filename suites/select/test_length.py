@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,11 @@ import pytest
 from ringrig.model.course import expect
 from ringrig.model.profiles import Profile
 from ringrig.model.scene import Scene
-from ringrig.model.transfer import Buffer, Kind, Op, Stock, Transfer
+from ringrig.model.shelf import Shelf
+from ringrig.model.subject import Subject
+from ringrig.model.transfer import Buffer, Kind, Op, Stock, Transfer, incoming
+from ringrig.uring import consts as c
+from ringrig.uring.wire import Wire
 
 LENGTHS = {"zero": 0, "one": 1, "shorter": 24, "equal": 64, "longer": 65, "much_longer": 4096}
 OPS = [
@@ -50,3 +55,37 @@ def test_each_buffer_has_its_own_size(
 
     assert [(reply.bid, reply.res) for reply in got] == list(sizes.items())
     assert scene.written()[1] == ()
+
+
+SIGNED = {"sign_bit": 1 << 31, "all_bits": 0xFFFFFFFF}
+REQUESTS = {
+    "read": (c.IORING_OP_READ, 0),
+    "read_by_io_wq": (c.IORING_OP_READ, c.IOSQE_ASYNC),
+    "recv": (c.IORING_OP_RECV, 0),
+    "recv_by_io_wq": (c.IORING_OP_RECV, c.IOSQE_ASYNC),
+}
+
+
+@pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
+@pytest.mark.parametrize("length", SIGNED.values(), ids=SIGNED)
+@pytest.mark.parametrize("issued", REQUESTS.values(), ids=REQUESTS)
+def test_a_length_that_an_int_does_not_hold(
+    ring: Subject, make_wire: Callable[..., Wire], issued: tuple[int, int], length: int, kind: Kind
+) -> None:
+    """sqe->len of 2 GiB and more, 100 bytes, buffers of 64: as much as the buffer holds, or -EINVAL and nothing used.
+
+    A RECV's is an int: refused since b948f9d5d305 (6.12.81); before, a negative length was longer than any buffer.
+    io_recvmsg_prep(), io_ring_buffer_select(), io_provided_buffer_select()
+    """
+    shelf, wire = Shelf(ring, {5: 64, 2: 64}, kind=kind), make_wire()
+    wire.feed(incoming(0, 100))
+    opcode, flags = issued
+
+    shelf.queue(opcode, wire.near, length=length, flags=flags)
+    reply, *rest = shelf.to_the_end()
+
+    refused = opcode == c.IORING_OP_RECV and reply.res < 0
+    assert (reply.res, reply.bid, rest) == ((-errno.EINVAL, None, []) if refused else (64, 5, []))
+    assert shelf.written() == ({} if refused else {5: incoming(0, 64)})
+    assert wire.unread() == (100 if refused else 36)
+    assert shelf.left() == [(5, 64), (2, 64)][not refused :]
