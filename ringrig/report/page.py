@@ -10,9 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ringrig.report.folder import OUTCOMES, Folder
-from ringrig.report.page_failures import bugs, failures
+from ringrig.report.page_failures import bugs, failures, left_out
 from ringrig.report.page_grid import LETTERS, grid
 
+_COLUMN = {"matrix": "kernel", "series": "kernel", "bisect": "commit"}
 WORDS = {
     "passed": "passed",
     "failed": "failed",
@@ -32,10 +33,11 @@ def text(folder: Folder) -> str:
         title=_title(folder),
         folder=folder,
         runs=folder.runs,
-        column={"series": "patch", "bisect": "commit"}.get(folder.kind, "kernel"),
+        column=_COLUMN.get(folder.kind, "kernel"),
         outcomes=[(name, WORDS[name], LETTERS[name]) for name in OUTCOMES],
         failures=wrong,
         bugs=bugs(folder),
+        left_out=left_out(folder),
         expired=_expired(folder),
         grid=_data(grid(folder, places)),
     )
@@ -62,7 +64,9 @@ def _environment() -> Environment:
 def _title(folder: Folder) -> str:
     if folder.kind == "run":
         return folder.runs[0].label
-    return f"{folder.kind.capitalize()}: {len(folder.runs)} {'commits' if folder.kind == 'bisect' else 'kernels'}"
+    if folder.kind == "bisect":
+        return "Bisection"
+    return f"{folder.kind.capitalize()}: {len(folder.runs)} {_COLUMN.get(folder.kind, 'run')}s"
 
 
 def _expired(folder: Folder) -> dict[str, dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -87,6 +88,15 @@ def _failure(number: int, run: Run, case: Case) -> Failure:
 def command(verb: str, nodeid: str, arguments: Sequence[str]) -> str:
     """To be pasted into a shell in the clone."""
     return shlex.join(["./rig", verb, *arguments, nodeid])
+
+
+def left_out(folder: Folder) -> list[tuple[str, list[int]]]:
+    """Reasons for leaving cases out, the commonest first, and how many cases of each run."""
+    counts = [
+        Counter(case.why for case in run.cases.values() if case.outcome == "skipped") for run in folder.runs
+    ]
+    total = sum(counts, Counter[str]())
+    return [(why, [count[why] for count in counts]) for why, _ in total.most_common()]
 
 
 def bugs(folder: Folder) -> list[Bug]:

@@ -101,6 +101,11 @@ def test_known_bugs_are_told_by_kernel(read):
     assert "not run" in read.text
 
 
+def test_what_was_left_out_is_told_by_reason(matrix):
+    """And how many cases of each run."""
+    assert page.left_out(folders.read(matrix)) == [("needs inc: <no> & \x1b[1m", [1, 1, 0])]
+
+
 def test_what_expired_is_told(tmp_path):
     """Somebody has to look at it."""
     run = a_run(tmp_path / "r", expired=[{**ISSUE, "id": "old", "expires": "2020-01-01"}])
@@ -185,3 +190,50 @@ def test_in_a_browser(matrix, tmp_path):
     assert "failed on source:6.12: got -EINVAL </script><b>" in seen["panel"]
     assert "./rig reproduce --kernel source:6.12" in seen["panel"]
     assert seen["link"] == "#f0"
+
+
+def test_a_bisection_is_its_path_of_verdicts(tmp_path):
+    """The culprit, the confidence, and each commit in the order in which it was examined."""
+    commits = [
+        {
+            "id": n * 40,
+            "subject": f"io_uring: {n} <b>",
+            "author": "A",
+            "mail": "a@b.invalid",
+            "day": "2026-01-01",
+            "parents": [],
+        }
+        for n in "abc"
+    ]
+    facts = {"passed": 3, "failed": 0, "other": 0, "seconds": 20.5, "boots": 1, "build_id": "", "folder": "f"}
+    told = {
+        "result": "culprit",
+        "culprit": commits[1],
+        "case": f"{A}::test_1",
+        "confidence": 0.99,
+        "examined": [
+            {**one, **facts, "verdict": word, "why": f"is {word}"}
+            for one, word in zip(commits, ["good", "bad", "skip"], strict=True)
+        ],
+    }
+    (tmp_path / "bisect.json").write_text(json.dumps(told))
+
+    read = Reader(page.text(folders.read(tmp_path)))
+
+    assert read.text.count("bbbbbbbbbbbb io_uring: b <b>") == 2
+    assert read.text.index("is good") < read.text.index("is bad") < read.text.index("is skip")
+    assert "Confidence 99.00 %" in read.text
+    assert "mail.txt" in read.links
+
+
+@pytest.mark.parametrize(
+    "told", [{}, {"result": "unfinished", "left": [], "confidence": None, "stopped": "the disk is full"}]
+)
+def test_a_bisection_that_was_cut_short(tmp_path, told):
+    """Says so."""
+    (tmp_path / "bisect.json").write_text(json.dumps(told))
+
+    read = Reader(page.text(folders.read(tmp_path)))
+
+    assert "Unfinished" in read.text
+    assert told.get("stopped", "") in read.text
