@@ -25,6 +25,9 @@ usage: rig COMMAND …
   rig matrix FILE [--resume FOLDER] [CASE]…   the same cases on many kernels, in one table
   rig bisect --tree PATH --good REV --bad REV NODEID
                                               the commit that broke a case, flaky or not
+  rig series [--tree PATH [--base REV] | --kernel K] MBOX|DIR|RANGE [CASE]…
+                                              which patch of a series breaks what, and which mends it
+  rig compare RUN RUN                         what a second run fails and leaves out that the first does not
   rig mutate [--kernel K] [--generate] [--catalogue F] [--command CMD] …
                                               which faults put into the kernel the suite notices
   rig explain NODEID [--kernel K] [--patch P] [--good K2]
@@ -223,6 +226,20 @@ def _bisect(arguments: list[str]) -> int:
     return reports.report(bisect.run(arguments, root=ROOT, say=say))
 
 
+def _series(arguments: list[str]) -> int:
+    from ringrig.campaign import series
+    from ringrig.report import series as reports
+
+    return reports.report(series.run(arguments, root=ROOT, say=say))
+
+
+def _compare(arguments: list[str]) -> int:
+    from ringrig.campaign import compare
+    from ringrig.report import compare as reports
+
+    return reports.report(compare.run(arguments))
+
+
 def _explain(arguments: list[str]) -> int:
     from ringrig.campaign import explain as campaign
     from ringrig.report import explain
@@ -269,6 +286,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "shell": _shell,
     "gdb": _gdb,
     "bench": _bench,
+    "compare": _compare,
     "coverage": _coverage,
     "explain": _explain,
     "history": _history,
@@ -276,6 +294,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "mutate": _mutate,
     "report": _report,
     "reproduce": _reproduce,
+    "series": _series,
 }
 
 if __name__ == "__main__":

@@ -120,6 +120,12 @@ class CasePasses(RigError, RuntimeError):
     exit_code = 27
 
 
+class NoVerdict(RigError, RuntimeError):
+    """A run that a campaign cannot do without ended without a verdict: a series' base, or a machine that fails."""
+
+    exit_code = 30
+
+
 class NotReproducible(RigError, RuntimeError):
     """No C program can be made that shows what a case shows: the message says what stands in the way."""
 

@@ -32,10 +32,17 @@ class Applied:
     """The series in git's objects: `trees[0]` is the base with its prerequisites, `trees[n]` has the first n patches."""
 
     repo: Repo
+    source: str
+    """The tree of what --kernel names, without prerequisites."""
     trees: tuple[str, ...]
 
-    def difference(self, one: int, other: int) -> str:
-        return self.repo.difference(self.trees[one], self.trees[other])
+    def changes(self, first: int, last: int) -> str:
+        """The diff that patches make, from the one numbered `first` to `last`."""
+        return self.repo.difference(self.trees[first - 1], self.trees[last])
+
+    def whole(self, last: int) -> str:
+        """The diff from what --kernel names to the tree with the first `last` patches."""
+        return self.repo.difference(self.source, self.trees[last])
 
 
 def choose(given: Given, *, kernel: str | None, tree: Path | None, revision: str | None) -> Base:
@@ -166,4 +173,4 @@ def apply(given: Given, base: Base, folder: Path, *, say: Say) -> Applied:
                 f"Patch {one.number} of {len(given.patches)}, {one.subject!r}: {error.what}",
                 next_step="name the base it was made for (--base, --kernel), or rebase it; nothing was changed",
             ) from error
-    return Applied(repo=origin.repo, trees=tuple(trees))
+    return Applied(repo=origin.repo, source=origin.tree, trees=tuple(trees))

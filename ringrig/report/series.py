@@ -1,0 +1,226 @@
+"""What a series came to, on the terminal and as the words for a cover letter; series.json is written while it runs."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ringrig.cache import writing
+from ringrig.campaign.exercised import Lines
+from ringrig.campaign.rows import BREAKS, MENDS, NO_BOOT, NO_BUILD, STILL, Row, Series
+
+_SHOWN = 8
+_COLUMNS = 72
+_COLOURS = {BREAKS: "red", NO_BUILD: "red", NO_BOOT: "red", STILL: "yellow", MENDS: "green", "ok": "green"}
+
+
+def report(series: Series) -> int:
+    """Prints the table, what breaks and mends what, and the words for a cover letter, which tested-by.txt keeps; the exit code."""
+    console = Console(highlight=False, soft_wrap=True)
+    words = tested_by(series)
+    console.print(_head(series), markup=False)
+    console.print(_table(series))
+    for line in (*story(series), *_others(series)):
+        console.print(line, markup=False)
+    for number in series.left:
+        console.print(f"not run: patch {number}", markup=False)
+    if series.patches and not series.left:
+        with writing("the report"):
+            (series.folder / "tested-by.txt").write_text(words)
+        console.print(f"\nFor the cover letter ({series.folder}/tested-by.txt):\n", markup=False)
+        console.print(textwrap.indent(words, "    "), markup=False)
+    console.print(f"{series.folder}/series.json; in it each kernel's run folder", markup=False)
+    return series.exit_code
+
+
+def _head(series: Series) -> str:
+    given = series.given
+    revision = f"v{given.revision}, " if given.revision > 1 else ""
+    return (
+        f"\n{given.title} ({revision}{_many(len(given.patches), 'patch', 'patches')}) on {series.base}, {series.why}\n"
+        f"cases: {' '.join(series.cases)}; {series.seconds:.0f} s"
+    )
+
+
+def _table(series: Series) -> Table:
+    table = Table(box=SIMPLE)
+    table.add_column("#", justify="right")
+    table.add_column("patch", max_width=52, overflow="ellipsis", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for name in ("passed", "failed", "known", "left out"):
+        table.add_column(name, justify="right")
+    table.add_column("changed lines", no_wrap=True)
+    for name in ("build", "boot", "cases", "rest"):
+        table.add_column(f"{name} s", justify="right")
+    for row in series.rows:
+        count = row.count
+        cells = [
+            count.get("passed", 0),
+            count.get("failed", 0) + count.get("error", 0),
+            count.get("xfailed", 0),
+            count.get("skipped", 0),
+        ]
+        seconds = [
+            f"{row.seconds[name]:.0f}" if name in row.seconds else ""
+            for name in ("build", "boot", "cases", "rest")
+        ]
+        table.add_row(
+            str(row.number) if row.number else "–",
+            escape(row.subject) if row.number else "base",
+            f"[{_COLOURS.get(row.verdict, 'yellow')}]{verdict(row)}[/]" if row.verdict else "",
+            *(str(cell or "") for cell in cells),
+            _changed(row),
+            *seconds,
+        )
+    return table
+
+
+def verdict(row: Row) -> str:
+    """In a few words: "BREAKS 5", "mends 5, 2 left", "ok"."""
+    left = f", {len(row.faults)} left" if row.faults and row.verdict == MENDS else ""
+    number = {BREAKS: len(row.breaks), MENDS: len(row.mends), STILL: len(row.faults)}.get(row.verdict)
+    word = row.verdict.upper() if row.bad else row.verdict
+    return f"{word}{f' {number}' if number else ''}{left}"
+
+
+def _changed(row: Row) -> str:
+    lines = row.lines
+    if lines is None:
+        return ""
+    parts = [("ran", lines.ran), ("did not", lines.idle), ("not compiled", lines.uncompiled)]
+    told = [f"{sum(map(len, numbers.values()))} {word}" for word, numbers in parts if numbers]
+    return ", ".join(told) or row.exercised
+
+
+def story(series: Series) -> Iterator[str]:
+    """Which patch is the first that breaks something, what, and which one mends it."""
+    for row in series.patches:
+        name = f"Patch {row.number}" if not series.only_tip else "The series"
+        doubt = (
+            f" (or patch {', '.join(map(str, row.unknown_before))}, which has no verdict)"
+            if row.unknown_before
+            else ""
+        )
+        if row.verdict in (NO_BUILD, NO_BOOT):
+            yield f"{name} {row.verdict}: {row.subject}"
+            yield textwrap.indent(row.words, "    ")
+        if row.breaks:
+            first = "the first, " if row is series.first_bad and not series.only_tip else ""
+            yield f"{name} breaks {_many(len(row.breaks), 'case')}{doubt}: {first}{row.subject}"
+            yield from _named(row.breaks, row.faults)
+            yield f"    repeat: rig run {shlex.join([*row.arguments, row.breaks[0]])}"
+        if row.mends:
+            left = f"; {len(row.faults)} stay broken" if row.faults else "; nothing stays broken"
+            yield f"{name} mends {_many(len(row.mends), 'case')}{doubt}{left}: {row.subject}"
+    if series.patches and not series.first_bad and not series.left:
+        yield "Nothing breaks."
+
+
+def _others(series: Series) -> Iterator[str]:
+    """What is worth knowing beside: flaky cases, what got better, what of the patches did not run."""
+    if series.base_failing:
+        yield f"failing on the base already: {len(series.base_failing)}"
+        yield from _named(list(series.base_failing), series.base_failing)
+    yield from _list("flaky on the base (failed, and passed when run again)", series.base_flaky)
+    flaky = {name: f"with patch {row.number}" for row in series.patches for name in row.flaky}
+    if flaky:
+        yield f"flaky (failed, and passed when run again): {len(flaky)}"
+        yield from _named(list(flaky), flaky)
+    if tip := next((row for row in reversed(series.patches) if row.known), None):
+        yield from _list(f"newly passing with patch {tip.number}", tip.newly_passing)
+        yield from _list(f"newly run with patch {tip.number}", tip.newly_run)
+        if not tip.faults:
+            yield from _list(f"left out with patch {tip.number} only", tip.newly_skipped)
+    for row in series.patches:
+        if row.exercised in ("not exercised", "not measured"):
+            yield f"Patch {row.number} is {row.exercised}: none of its changed lines is known to have run."
+        if row.lines is not None:
+            yield from _missing(row.number, row.lines)
+
+
+def _missing(number: int, lines: Lines) -> Iterator[str]:
+    for word, those in (("did not run", lines.idle), ("not compiled", lines.uncompiled)):
+        if those:
+            places = "; ".join(f"{name}:{_ranges(numbers)}" for name, numbers in those.items())
+            yield f"patch {number}, {word}: {places}"
+    if lines.unmeasured:
+        yield f"patch {number}, not measured: {', '.join(lines.unmeasured)}"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """12-15, 18"""
+    groups = [
+        [n for _, n in group] for _, group in groupby(enumerate(sorted(numbers)), lambda one: one[1] - one[0])
+    ]
+    return ", ".join(str(g[0]) if len(g) == 1 else f"{g[0]}-{g[-1]}" for g in groups)
+
+
+def _named(names: Sequence[str], why: dict[str, str]) -> Iterator[str]:
+    for name in names[:_SHOWN]:
+        yield f"    {name}"
+        if words := why.get(name, "").strip():
+            yield f"        {words.splitlines()[0][:160]}"
+    if len(names) > _SHOWN:
+        yield f"    … and {len(names) - _SHOWN} more"
+
+
+def _list(words: str, names: Sequence[str]) -> Iterator[str]:
+    if names:
+        yield f"{words}: {len(names)}"
+        yield from _named(names, {})
+
+
+def tested_by(series: Series) -> str:
+    """The words for a cover letter: plain text of at most 72 columns, and a Tested-by where nothing breaks."""
+    lines: list[str] = []
+    suites = ", ".join(series.cases)
+    how = "the whole series at once" if series.only_tip else "each patch"
+    lines += _wrapped(f"Tested with ringrig {series.suite} on {series.base}, {how}: {suites}.")
+    lines.append("")
+    for row in series.rows:
+        name = "base" if not row.number else f"{row.number}/{len(series.given.patches)}"
+        count = row.count
+        told = [
+            f"{count[key]} {word}"
+            for key, word in (
+                ("passed", "passed"),
+                ("failed", "failed"),
+                ("error", "errors"),
+                ("xfailed", "known issues"),
+                ("skipped", "left out"),
+            )
+            if count.get(key)
+        ]
+        note = f" ({verdict(row)})" if row.verdict not in ("", "ok") else ""
+        lines += _wrapped(f"{name}: {', '.join(told) or 'nothing ran'}{note}", hanging="     ")
+    if series.exit_code == 0:
+        lines += ["", f"Tested-by: {_who()}"]
+    elif (first := series.first_bad) is not None:
+        lines += ["", *_wrapped(f"First trouble: patch {first.number}, {first.subject}")]
+    return "\n".join(lines) + "\n"
+
+
+def _wrapped(text: str, *, hanging: str = "") -> list[str]:
+    return textwrap.wrap(text, _COLUMNS, subsequent_indent=hanging, break_long_words=True)
+
+
+def _who() -> str:
+    parts = [_asked(["git", "config", f"user.{name}"]) for name in ("name", "email")]
+    return f"{parts[0]} <{parts[1]}>" if all(parts) else "Your Name <you@example.com>"
+
+
+def _asked(command: Iterable[str]) -> str:
+    done = subprocess.run(list(command), capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def _many(number: int, one: str, more: str = "") -> str:
+    return f"{number} {one if number == 1 else more or f'{one}s'}"
