@@ -81,7 +81,6 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> Bisection:
         history=history(tree, asked.good, asked.bad),
         judge=judge,
     )
-    chosen.workers = 1
     again = f"rig bisect --resume {folder}"
     try:
         with crew.crew(chosen, root=root, suite=suite, say=say) as hands:

@@ -77,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the script of `git bisect run`: only say what the tree is as it stands now",
     )
+    made.set_defaults(workers=1, cluster=None)
     return made
 
 

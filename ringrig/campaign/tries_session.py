@@ -6,7 +6,6 @@ tries.jsonl in the run folder has a line for each try (commit_verdict.Try). resu
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
@@ -73,5 +72,7 @@ def _try(nodeid: str, outcome: Any) -> Try:
 
 
 def _first_line(longrepr: Any) -> str:
-    text = longrepr["reprcrash"]["message"] if isinstance(longrepr, dict) else str(longrepr)
-    return re.sub(r"\s+", " ", str(text)).strip()[:200]
+    """The failure's message; pytest's own form of it has been read from JSON by now, where there was any."""
+    crash = getattr(longrepr, "reprcrash", None)
+    text = str(crash.message if crash is not None else longrepr).strip()
+    return text.split("\n", 1)[0][:200]
