@@ -140,14 +140,15 @@ def read(path: Path) -> Folder:
     told = _json(path / f"{kind}.json") if kind else {}
     if kind == "mutants":
         return Folder(path=path, kind=kind, runs=[], told=told)
-    order = [path / one["folder"] for one in told.get("kernels", []) if "folder" in one]
-    rest = sorted(one for one in path.iterdir() if _began(one) and one not in order)
+    # A series has folders beside, of cases that were run again.
+    order = [path / one["folder"] for one in told.get("rows", told.get("kernels", [])) if "folder" in one]
+    rest = [] if kind == "series" else sorted(one for one in path.iterdir() if one not in order)
     return Folder(
         path=path,
         kind=kind or "matrix",
         runs=[_run(one, one.name) for one in [*order, *rest] if _began(one)],
         told=told,
-        left=told.get("not run", []),
+        left=[one if isinstance(one, str) else f"patch {one}" for one in told.get("not run", [])],
     )
 
 

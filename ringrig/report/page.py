@@ -66,6 +66,8 @@ def _title(folder: Folder) -> str:
         return folder.runs[0].label
     if folder.kind == "bisect":
         return "Bisection"
+    if folder.told.get("title"):
+        return f"Series: {folder.told['title']}"
     return f"{folder.kind.capitalize()}: {len(folder.runs)} {_COLUMN.get(folder.kind, 'run')}s"
 
 

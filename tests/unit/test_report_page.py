@@ -7,7 +7,7 @@ import subprocess
 from html.parser import HTMLParser
 
 import pytest
-from fakes.folders import ISSUE, LINES, A, B, a_matrix, a_run
+from fakes.folders import ISSUE, LINES, A, B, a_job, a_matrix, a_run
 
 from ringrig import cli
 from ringrig.report import folder as folders
@@ -15,7 +15,7 @@ from ringrig.report import page
 from ringrig.report.page_failures import command
 
 VOID = {"meta", "input", "br"}
-CLOSES_ITSELF = {"tr", "td", "th", "dt", "dd"}
+CLOSES_ITSELF = {"li", "tr", "td", "th", "dt", "dd"}
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -237,3 +237,39 @@ def test_a_bisection_that_was_cut_short(tmp_path, told):
 
     assert "Unfinished" in read.text
     assert told.get("stopped", "") in read.text
+
+
+def test_a_series_is_a_row_for_each_patch(tmp_path):
+    """What breaks and mends what, which changed lines no case ran, what was not run; base and patches are the columns."""
+    row = {
+        "faults": {}, "breaks": [], "mends": [], "unknown_before": [], "flaky": [], "newly_passing": [],
+        "newly_skipped": [], "not_run": [], "new_splats": {}, "lines": None, "exercised": "", "seconds": {"build": 9.0},
+        "words": "", "subject": "", "verdict": "",
+    }  # fmt: skip
+    lines = {"ran": {}, "idle": {"io_uring/kbuf.c": [7, 8]}, "uncompiled": {}, "unmeasured": []}
+    case = f"{A}::test_4[a#1]"
+    rows = [
+        {**row, "number": 0, "folder": "base"},
+        {**row, "number": 1, "folder": "1-of-4", "subject": "io_uring: <one>", "verdict": "breaks",
+         "faults": {case: "got -EINVAL"}, "breaks": [case], "lines": lines},
+        {**row, "number": 2, "folder": "2-of-4", "verdict": "does not build", "words": "error: expected ‘;’"},
+        {**row, "number": 3, "folder": "3-of-4", "verdict": "mends", "mends": [case]},
+    ]  # fmt: skip
+    for name in ("base", "1-of-4", "1-of-4-again", "3-of-4"):
+        a_job(tmp_path / name, name=name)
+    told = {"title": "bundles <two>", "base": "tree:/linux", "rows": rows, "not run": [4]}
+    (tmp_path / "series.json").write_text(json.dumps(told))
+
+    read = Reader(page.text(folders.read(tmp_path)))
+
+    assert [one["name"] for one in json.loads(read.data)["runs"]] == ["base", "1-of-4", "3-of-4"]
+    for words in (
+        "Series: bundles <two>",
+        "1 io_uring: <one>",
+        "breaks: 1",
+        "mends: 1",
+        "expected ‘;’",
+        "patch 4",
+    ):
+        assert words in read.text
+    assert "changed lines that no case ran: io_uring/kbuf.c:7,8" in read.text
