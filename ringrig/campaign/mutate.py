@@ -45,6 +45,7 @@ _FRAGMENT = {
     "kcsan": "kcsan",
     "lockdep": "debug",
     "faults": "faults",
+    "disks": "disks",
 }
 """The fragment that brings a mutant's tool."""
 

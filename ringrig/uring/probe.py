@@ -18,6 +18,7 @@ from typing import TypedDict
 from ringrig.uring import bufring, compat, libc
 from ringrig.uring import consts as c
 from ringrig.uring.counters import multiprocessor
+from ringrig.uring.disks import loop_control, null_blk_folder
 from ringrig.uring.faults import Injector
 from ringrig.uring.layout import LAYOUTS, MERGED, RFC, Layout
 from ringrig.uring.leaks import ControlGroup, Kmemleak
@@ -150,6 +151,8 @@ def _findings(ring: Ring, arena: Arena, features: int) -> list[tuple[str, str]]:
         ("kmemleak", _can(lambda: _closed(Kmemleak()))),
         ("slabinfo", _slabinfo()),
         ("disk_file", _can(arena.disk_file)),
+        ("loop_disk", _can(lambda: loop_control(arena))),
+        ("polled_disk", _can(lambda: null_blk_folder(arena))),
         ("memfd_secret", _can(lambda: arena.secret(libc.PAGE_SIZE))),
     ]
 

@@ -12,6 +12,7 @@ NAMES = [
     "base",
     "compat32",
     "debug",
+    "disks",
     "faults",
     "gcov",
     "kasan",
