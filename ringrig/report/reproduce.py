@@ -121,7 +121,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _kernel(spec: str, wanted: Wanted, root: Path, *, say: Say) -> Kernel:
     spec = runs.kernel_from_here(spec)
-    wanted = wanted if spec.startswith(("source", "tree:")) else Wanted(guest=wanted.guest)
+    if not spec.startswith(("source", "tree:")):  # what is there already: --guest may be the other kernel's
+        wanted = Wanted() if spec == "host" or spec.startswith("ssh:") else Wanted(guest=wanted.guest)
     target = resolve(spec, wanted=wanted, say=say)
     plan = prepare.context_for(target, wanted, root, {"suites"}, say=say).plan
     with_patches = f" with {', '.join(Path(one).name for one in wanted.patches)}" if wanted.patches else ""
