@@ -25,6 +25,7 @@ usage: rig COMMAND …
   rig matrix FILE [--resume FOLDER] [CASE]…   the same cases on many kernels, in one table
   rig bisect --tree PATH --good REV --bad REV NODEID
                                               the commit that broke a case, flaky or not
+  rig worker ADDRESS [--jobs K]               take jobs of campaigns that run with --cluster ADDRESS
   rig series [--tree PATH [--base REV] | --kernel K] MBOX|DIR|RANGE [CASE]…
                                               which patch of a series breaks what, and which mends it
   rig compare RUN RUN                         what a second run fails and leaves out that the first does not
@@ -226,6 +227,12 @@ def _bisect(arguments: list[str]) -> int:
     return reports.report(bisect.run(arguments, root=ROOT, say=say))
 
 
+def _worker(arguments: list[str]) -> int:
+    from ringrig.campaign import worker
+
+    return worker.main(arguments, root=ROOT, say=say)
+
+
 def _series(arguments: list[str]) -> int:
     from ringrig.campaign import series
     from ringrig.report import series as reports
@@ -295,6 +302,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "report": _report,
     "reproduce": _reproduce,
     "series": _series,
+    "worker": _worker,
 }
 
 if __name__ == "__main__":

@@ -120,6 +120,12 @@ class CasePasses(RigError, RuntimeError):
     exit_code = 27
 
 
+class ClusterAway(RigError, ConnectionError):
+    """No scheduler answers, or it has no worker that can take a job."""
+
+    exit_code = 28
+
+
 class NoVerdict(RigError, RuntimeError):
     """A run that a campaign cannot do without ended without a verdict: a series' base, or a machine that fails."""
 

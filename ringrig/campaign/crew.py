@@ -1,8 +1,8 @@
-"""Where a campaign's jobs run: processes of this machine (`--jobs K`).
+"""Where a campaign's jobs run: processes of this machine (`--jobs K`), or machines of a cluster (`--cluster ADDRESS`).
 
-A campaign takes three lines of this module:
+A campaign takes three lines of this module and need not know which it is:
 
-    crew.options(parser)                                   # -n, --jobs
+    crew.options(parser)                                   # -n, --jobs, --cluster
     with crew.crew(chosen, root=root, suite=suite, say=say) as hands:
         for result in hands.results([(job, folder), …]):   # as they finish, not in the order given
             …
@@ -23,7 +23,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from ringrig.cache import Say
 from ringrig.campaign.job import Job, Result, do, finished
@@ -32,8 +34,12 @@ from ringrig.children import Children, ending
 GUEST_BYTES = 1280 << 20
 """What a guest of 1 GB and its share of the session around it take."""
 _AGAIN = 2.0
+_MOST = 256
+"""Jobs of a cluster that are looked after at a time, each by a thread that mostly waits."""
 
 Do = Callable[[Job, Path], Result]
+Session = Callable[..., int]
+"""(job, folder, command, *, cwd, output): the exit code of the job's session, wherever that runs."""
 Task = tuple[Job, Path]
 
 
@@ -45,10 +51,12 @@ def count(text: str) -> int:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """-n (guests of a job) and --jobs: `workers` and `jobs` in the namespace."""
+    """-n (guests of a job), --jobs and --cluster: `workers`, `jobs` and `cluster` in the namespace."""
     add = parser.add_argument
     add("-n", type=count, default=2, metavar="N", dest="workers", help="guests of a job (default: 2)")
-    add("--jobs", type=count, default=1, metavar="K", help="jobs at a time on this machine (default: 1)")
+    where = parser.add_mutually_exclusive_group().add_argument
+    where("--jobs", type=count, default=1, metavar="K", help="jobs at a time on this machine (default: 1)")
+    where("--cluster", metavar="ADDRESS", help="send the jobs to that scheduler's workers (docs/scale.md)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,18 +93,49 @@ def crew(chosen: argparse.Namespace, *, root: Path, suite: str, say: Say) -> Ite
     `root`: the clone whose suites run; `suite`: its version (record.suite_version). Raises ClusterAway.
     """
     children = Children()
-    room = fitting(chosen.jobs, guests=chosen.workers, say=say)
+    place = _far if chosen.cluster else _here
+
+    with ending(children.stop), place(chosen, root, suite, children, say) as (room, session):
+
+        def work(job: Job, folder: Path) -> Result:
+            if (known := finished(job, folder, suite)) is not None:
+                return known
+            run = partial(session, job, folder)
+            return do(job, folder, workers=chosen.workers, root=root, suite=suite, run=run)
+
+        with ThreadPoolExecutor(room, thread_name_prefix="job") as pool:
+            yield Crew(executor=pool, do=work, children=children)
+
+
+@contextmanager
+def _here(
+    chosen: argparse.Namespace, _root: Path, _suite: str, children: Children, say: Say
+) -> Iterator[tuple[int, Session]]:
     gate = _Gate(chosen.workers)
 
-    def work(job: Job, folder: Path) -> Result:
-        if (known := finished(job, folder, suite)) is not None:
-            return known
+    def session(job: Job, _folder: Path, command: list[str], *, cwd: Path, output: BinaryIO) -> int:
         with gate.passed():
             say(f"{job.name}: begins")
-            return do(job, folder, workers=chosen.workers, root=root, suite=suite, run=children.wait_for)
+            return children.wait_for(command, cwd=cwd, output=output)
 
-    with ending(children.stop), ThreadPoolExecutor(room, thread_name_prefix="job") as pool:
-        yield Crew(executor=pool, do=work, children=children)
+    yield fitting(chosen.jobs, guests=chosen.workers, say=say), session
+
+
+@contextmanager
+def _far(
+    chosen: argparse.Namespace, root: Path, suite: str, children: Children, say: Say
+) -> Iterator[tuple[int, Session]]:
+    from ringrig.campaign.cluster import cluster
+
+    means = cluster(
+        chosen.cluster, root=root, version=suite, guests=chosen.workers, children=children, say=say
+    )
+    with means as found:
+
+        def session(job: Job, folder: Path, _command: list[str], *, cwd: Path, output: BinaryIO) -> int:
+            return found.run(job, folder, output)
+
+        yield _MOST, session
 
 
 def fitting(jobs: int, *, guests: int, say: Say) -> int:

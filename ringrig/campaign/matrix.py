@@ -16,7 +16,7 @@ from ringrig import runs
 from ringrig.cache import Say
 from ringrig.campaign import crew
 from ringrig.campaign.job import Job, Result, interrupted, job
-from ringrig.errors import BadSpec
+from ringrig.errors import BadSpec, RigError
 from ringrig.plugin.record import suite_version
 
 
@@ -50,17 +50,20 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> Matrix:
     matrix = Matrix(folder=folder, suite=suite_version(root), left=jobs)
     places = [(one, folder / _fit(one.name)) for one in jobs]
     found: dict[str, Result] = {}
-    with suppress(KeyboardInterrupt), crew.crew(chosen, root=root, suite=matrix.suite, say=say) as hands:
-        for result in hands.results(places):
-            if not interrupted(result.folder, result.exit_code):
-                found[result.job.name] = result
-                say(
-                    f"{len(found)} of {len(jobs)}: {result.job.name}: {result.verdict} ({result.seconds:.0f} s)"
-                )
-    matrix.results = [found[one.name] for one in jobs if one.name in found]
-    matrix.left = [one for one in jobs if one.name not in found]
+    again = f"go on with: rig matrix {_again(arguments)} --resume {folder}"
+    try:
+        with suppress(KeyboardInterrupt), crew.crew(chosen, root=root, suite=matrix.suite, say=say) as hands:
+            for one in hands.results(places):
+                if not interrupted(one.folder, one.exit_code):
+                    found[one.job.name] = one
+                    say(f"{len(found)} of {len(jobs)}: {one.job.name}: {one.verdict} ({one.seconds:.0f} s)")
+    except RigError:
+        say(again)
+        raise
+    matrix.results = [found[each.name] for each in jobs if each.name in found]
+    matrix.left = [each for each in jobs if each.name not in found]
     if matrix.left:
-        say(f"interrupted; go on with: rig matrix {_again(arguments)} --resume {folder}")
+        say(f"interrupted; {again}")
     return matrix
 
 

@@ -16,7 +16,7 @@ def resolve(spec: str, *, wanted: Wanted | None = None, say: Say) -> Target:
     """
     import platform
 
-    from ringrig.kernel import debian, files, source
+    from ringrig.kernel import debian, files, source, travelled
     from ringrig.kernel.spec import bad_spec, board, debian_series
 
     wanted = wanted or Wanted()
@@ -40,6 +40,8 @@ def resolve(spec: str, *, wanted: Wanted | None = None, say: Say) -> Target:
         target = uml.resolve(series, say=say)
     elif kind:
         target = debian.resolve(series, say=say)
+    elif spec.startswith(travelled.PREFIX):
+        target = travelled.resolve(spec)
     elif spec.startswith("ssh:"):
         target = board(spec)
     elif files.looks_like_path(spec):

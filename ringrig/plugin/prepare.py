@@ -161,7 +161,12 @@ def _keep_inputs(image: Image, wanted: Wanted, folder: Path) -> None:
     built = image.path.parents[1] / "built.json"
     if built.is_file():
         shutil.copy(built, folder / "kernel.json")
-    for number, given in enumerate(map(Path, wanted.patches), start=1):
+    keep_patches(wanted.patches, folder)
+
+
+def keep_patches(patches: Sequence[str], folder: Path) -> None:
+    """Copies of the patches that a kernel was built with, into a run folder."""
+    for number, given in enumerate(map(Path, patches), start=1):
         for file in patch_files(given):
             place = folder / "patches" / f"{number}-{given.name}" / file.name
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -197,8 +197,13 @@ def write_json(path: Path, data: object) -> None:
     path.write_text(json.dumps(data, indent=1, default=str) + "\n", encoding="utf-8")
 
 
+VERSION_FILE = ".suite-version"
+
+
 def suite_version(root: Path) -> str:
-    """The project's version, with the commit where there is one."""
+    """The project's version, with the commit where there is one; of a suite that has travelled, what it was where it came from."""
+    if (told := root / VERSION_FILE).is_file():
+        return told.read_text()
     argv = ["git", "-C", str(root), "describe", "--always", "--dirty"]
     try:
         out = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()

@@ -118,7 +118,13 @@ def hired(monkeypatch, tmp_path):
     said = []
 
     def do(job, folder, *, run, **_):
-        return Result(job=job, folder=folder, exit_code=run(["sh", "-c", job.name]), seconds=0, verdict="")
+        return Result(
+            job=job,
+            folder=folder,
+            exit_code=run(["sh", "-c", job.name], cwd=tmp_path, output=None),
+            seconds=0,
+            verdict="",
+        )
 
     monkeypatch.setattr(crew, "do", do)
 
@@ -178,7 +184,7 @@ def test_an_error_of_a_job_ends_the_others(hired, tmp_path, monkeypatch):
     def do(job, folder, *, run, **_):
         if job.name == "bad":
             raise OSError("full")
-        run(["sh", "-c", job.name])
+        run(["sh", "-c", job.name], cwd=tmp_path, output=None)
 
     monkeypatch.setattr(crew, "do", do)
     with pytest.raises(OSError, match="full"), hired.crew(2) as hands:
