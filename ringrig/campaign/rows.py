@@ -70,6 +70,8 @@ class Series:
     base: str
     why: str
     """Why that is the base."""
+    label: str = ""
+    """What the base's kernel is called."""
     suite: str
     cases: tuple[str, ...]
     only_tip: bool

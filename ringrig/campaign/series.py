@@ -136,6 +136,7 @@ class _Tester:
                 f"The base gives no verdict: {result.verdict}", next_step=f"see {result.folder}/output.txt"
             )
         self._base = read(result.folder)
+        series.label = self._base.label
         release = json.loads((result.folder / "run.json").read_text())["release"]
         # Law 7: the kernel on trial does not choose its judge.
         self._judge = [f"--judged-by={profile_for(self._asked.base.spec, release).name}"]
@@ -273,6 +274,7 @@ def told(series: Series) -> dict[str, object]:
         "revision": series.given.revision,
         "base": series.base,
         "why": series.why,
+        "label": series.label,
         "suite": series.suite,
         "cases": series.cases,
         "only_tip": series.only_tip,

@@ -17,7 +17,7 @@ from ringrig.campaign.matrix import Matrix
 from ringrig.report import command, folder
 
 _MARKS = {"failed": "F", "error": "E", "xfailed": "k", "xpassed": "X", "skipped": "-"}
-_LEGEND = "cells: cases passed, then F failed, E error, k known bug of that kernel, X known bug that did not show (xpass), - left out"
+LEGEND = "cells: cases passed, then F failed, E error, k known bug of that kernel, X known bug that did not show (xpass), - left out"
 
 
 def report(matrix: Matrix) -> int:
@@ -29,7 +29,7 @@ def report(matrix: Matrix) -> int:
     console.print(_totals(matrix))
     for result in matrix.results:
         console.print(_folders(result), markup=False)
-    console.print(_LEGEND)
+    console.print(LEGEND)
     for one in matrix.left:
         console.print(f"not run: {one.name}", markup=False)
     console.print(f"{page}, matrix.json; beside them each kernel's run folder", markup=False)

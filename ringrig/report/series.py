@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
@@ -16,18 +17,26 @@ from rich.table import Table
 from ringrig.cache import writing
 from ringrig.campaign.exercised import Lines
 from ringrig.campaign.rows import BREAKS, MENDS, NO_BOOT, NO_BUILD, STILL, Row, Series
+from ringrig.report.matrix import LEGEND, cell
 
 _SHOWN = 8
 _COLUMNS = 72
+_WIDTH = 120
+"""Of what goes into a file or a pipe."""
+_TIMES = ("build", "boot", "cases", "rest")
 _COLOURS = {BREAKS: "red", NO_BUILD: "red", NO_BOOT: "red", STILL: "yellow", MENDS: "green", "ok": "green"}
 
 
 def report(series: Series) -> int:
     """Prints the table, what breaks and mends what, and the words for a cover letter, which tested-by.txt keeps; the exit code."""
     console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _WIDTH
     words = tested_by(series)
     console.print(_head(series), markup=False)
     console.print(_table(series))
+    console.print(LEGEND, markup=False)
+    console.print(_seconds(series), markup=False)
     for line in (*story(series), *_others(series)):
         console.print(line, markup=False)
     for number in series.left:
@@ -45,7 +54,8 @@ def _head(series: Series) -> str:
     given = series.given
     revision = f"v{given.revision}, " if given.revision > 1 else ""
     return (
-        f"\n{given.title} ({revision}{_many(len(given.patches), 'patch', 'patches')}) on {series.base}, {series.why}\n"
+        f"\n{given.title} ({revision}{_many(len(given.patches), 'patch', 'patches')}) on {series.label or series.base}\n"
+        f"base: {series.why}\n"
         f"cases: {' '.join(series.cases)}; {series.seconds:.0f} s"
     )
 
@@ -55,32 +65,28 @@ def _table(series: Series) -> Table:
     table.add_column("#", justify="right")
     table.add_column("patch", max_width=52, overflow="ellipsis", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    for name in ("passed", "failed", "known", "left out"):
-        table.add_column(name, justify="right")
+    table.add_column("cases", no_wrap=True)
     table.add_column("changed lines", no_wrap=True)
-    for name in ("build", "boot", "cases", "rest"):
-        table.add_column(f"{name} s", justify="right")
+    table.add_column("s", justify="right", no_wrap=True)
     for row in series.rows:
-        count = row.count
-        cells = [
-            count.get("passed", 0),
-            count.get("failed", 0) + count.get("error", 0),
-            count.get("xfailed", 0),
-            count.get("skipped", 0),
-        ]
-        seconds = [
-            f"{row.seconds[name]:.0f}" if name in row.seconds else ""
-            for name in ("build", "boot", "cases", "rest")
-        ]
+        colour = _COLOURS.get(row.verdict, "yellow")
         table.add_row(
             str(row.number) if row.number else "–",
             escape(row.subject) if row.number else "base",
-            f"[{_COLOURS.get(row.verdict, 'yellow')}]{verdict(row)}[/]" if row.verdict else "",
-            *(str(cell or "") for cell in cells),
+            f"[{colour}]{verdict(row)}[/]" if row.verdict else "",
+            cell(Counter(row.count)) if row.count else "",
             _changed(row),
-            *seconds,
+            f"{sum(row.seconds.values()):.0f}",
         )
     return table
+
+
+def _seconds(series: Series) -> str:
+    told = [
+        f"{row.number or 'base'}: {' + '.join(f'{row.seconds.get(name, 0):.0f}' for name in _TIMES)}"
+        for row in series.rows
+    ]
+    return f"seconds, {' + '.join(_TIMES)}: {'; '.join(told)}"
 
 
 def verdict(row: Row) -> str:
@@ -95,9 +101,8 @@ def _changed(row: Row) -> str:
     lines = row.lines
     if lines is None:
         return ""
-    parts = [("ran", lines.ran), ("did not", lines.idle), ("not compiled", lines.uncompiled)]
-    told = [f"{sum(map(len, numbers.values()))} {word}" for word, numbers in parts if numbers]
-    return ", ".join(told) or row.exercised
+    ran, *others = [sum(map(len, numbers.values())) for numbers in (lines.ran, lines.idle, lines.uncompiled)]
+    return f"{ran} of {ran + sum(others)} ran" if ran + sum(others) else row.exercised
 
 
 def story(series: Series) -> Iterator[str]:
@@ -183,7 +188,7 @@ def tested_by(series: Series) -> str:
     lines: list[str] = []
     suites = ", ".join(series.cases)
     how = "the whole series at once" if series.only_tip else "each patch"
-    lines += _wrapped(f"Tested with ringrig {series.suite} on {series.base}, {how}: {suites}.")
+    lines += _wrapped(f"Tested with ringrig {series.suite} on {series.label}, {how}: {suites}.")
     lines.append("")
     for row in series.rows:
         name = "base" if not row.number else f"{row.number}/{len(series.given.patches)}"

@@ -1,0 +1,300 @@
+"""A series is tested patch by patch: what breaks, mends, is flaky, does not build or boot; Ctrl-C and what --resume does then."""
+
+import json
+from pathlib import Path
+
+import pytest
+from fakes import kernel_tree, threads
+
+from ringrig.campaign import asked, nearest, series
+from ringrig.campaign.job import read
+from ringrig.campaign.rows import BREAKS, MENDS, NO_BOOT, NO_BUILD, OK, STILL
+from ringrig.errors import BadPatch, BadSpec, BuildFailed, NoSpace, NoVerdict
+from ringrig.report import series as reports
+
+GOOD = {"a": "passed", "b": "passed", "c": "xfailed", "d": "skipped"}
+
+
+class Machine:
+    """Stands for builds and runs: `outcomes` and `codes` by job, `broken` kernels do not build; `jobs` are those that ran."""
+
+    def __init__(self):
+        self.outcomes, self.codes, self.broken, self.jobs, self.done = {}, {}, set(), [], {}
+
+    def resolve(self, spec, *, wanted, say):
+        for patch in wanted.patches:
+            if Path(patch).stem in self.broken:
+                raise BuildFailed("it does not build:\n    kbuf.c:3: error: no", next_step="-")
+
+    def do(self, job, folder, *, workers, root, suite):
+        if (known := self.finished(job, folder, suite)) is not None:
+            return known
+        self.jobs.append(job)
+        folder.mkdir(exist_ok=True)
+        first, again, _ = job.name.partition("-again")
+        outcomes = self.outcomes.get(job.name, self.outcomes.get(first, GOOD))
+        if again and not job.name.endswith("booted-again"):
+            outcomes = {name: outcomes.get(name, "failed") for name in job.cases if not name.startswith("-")}
+        code = self.codes.get(job.name, int("failed" in outcomes.values()))
+        lines = [
+            {"nodeid": n, "outcome": o, "seconds": 0.1, "why": f"{o}: 5 != 6", "at": 9.0}
+            for n, o in outcomes.items()
+        ]
+        (folder / "results.jsonl").write_text(
+            "".join(json.dumps(line) + "\n" for line in lines if code != 15)
+        )
+        (folder / "run.json").write_text(
+            json.dumps({"label": "k", "release": "6.12.3", "verdict": f"V {job.name}"})
+        )
+        result = read(job, folder, code, 2.0)
+        if code not in (2, 130, 18):
+            self.done[str(folder)] = (job, result)
+        return result
+
+    def finished(self, job, folder, suite):
+        known = self.done.get(str(folder))
+        return known[1] if known and known[0] == job else None
+
+    @property
+    def names(self):
+        return [job.name for job in self.jobs]
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    made = Machine()
+    for name in ("resolve", "do", "finished"):
+        monkeypatch.setattr(series, name, getattr(made, name))
+    monkeypatch.setattr(series, "suite_version", lambda _: "suite 1")
+    monkeypatch.setattr(reports, "_who", lambda: "Ada Tester <ada@example.com>")
+    monkeypatch.setattr(nearest, "collect", lambda names, root: names)
+    return made
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A kernel tree with a topic of three patches; the clone is tmp_path."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    made = kernel_tree.make(tmp_path / "linux")
+    threads.branch(made, 3)
+    return made
+
+
+def run(tree, *more, given="v6.12..topic", said=None):
+    words = ["--tree", str(tree), "--no-lines", given, "suites/x", *more]
+    return series.run(words, root=tree.parent, say=(said.append if said is not None else lambda _: None))
+
+
+def verdicts(found):
+    return [row.verdict for row in found.patches]
+
+
+def test_a_series_that_breaks_nothing(machine, tree, capsys):
+    """Base and each patch on top of those before it, judged by the base's profile; words for the cover letter."""
+    found = run(tree)
+
+    assert machine.names == ["base", "1-of-3", "2-of-3", "3-of-3"]
+    assert [len(job.patches) for job in machine.jobs] == [0, 1, 1, 1]
+    third = Path(machine.jobs[3].patches[0]).read_text()
+    assert all(f"one_{number}" in third for number in (1, 2, 3))
+    assert "--judged-by=debian:6.12" not in machine.jobs[0].cases
+    assert any(word.startswith("--judged-by=") for word in machine.jobs[1].cases)
+    assert verdicts(found) == [OK, OK, OK]
+    assert reports.report(found) == 0
+    said = capsys.readouterr().out
+    assert "Nothing breaks." in said
+    assert "Tested-by: " in said
+    words = (found.folder / "tested-by.txt").read_text()
+    assert max(map(len, words.splitlines())) <= 72
+    assert json.loads((found.folder / "series.json").read_text())["rows"][3]["subject"].endswith("one_3()")
+
+
+def test_the_first_patch_that_breaks_and_the_one_that_mends(machine, tree, capsys):
+    """What fails is run again first; what stays broken is run again no more; a case that fails on the base is no regression."""
+    machine.outcomes = {
+        "base": {**GOOD, "e": "failed"},
+        "base-again": {"e": "failed"},
+        "1-of-3": {**GOOD, "a": "failed", "e": "failed"},
+        "2-of-3": {**GOOD, "a": "failed", "b": "passed", "e": "failed"},
+        "3-of-3": {**GOOD, "e": "passed"},
+    }
+
+    found = run(tree)
+
+    assert verdicts(found) == [BREAKS, STILL, MENDS]
+    assert machine.names == ["base", "base-again", "1-of-3", "1-of-3-again", "2-of-3", "3-of-3"]
+    assert found.patches[0].faults == {"a": "failed: 5 != 6"}
+    assert found.patches[2].newly_passing == ["e"]
+    assert found.base_failing == {"e": "failed: 5 != 6"}
+    assert reports.report(found) == 1
+    said = capsys.readouterr().out
+    assert "Patch 1 breaks 1 case: the first, io_uring/kbuf: add one_1()" in said
+    assert "Patch 3 mends 1 case; nothing stays broken" in said
+    assert f"repeat: rig run --kernel=tree:{tree}@" in said
+    assert "Tested-by" not in (found.folder / "tested-by.txt").read_text()
+
+
+def test_flaky_cases_break_nothing(machine, tree, capsys):
+    """Neither one that passes when run again, nor one that does so on the base."""
+    machine.outcomes = {
+        "base": {**GOOD, "e": "failed"},
+        "base-again": {"e": "passed"},
+        "1-of-3": {**GOOD, "a": "failed", "e": "passed"},
+        "1-of-3-again": {"a": "passed"},
+        "2-of-3": {**GOOD, "e": "failed"},
+        "3-of-3": {**GOOD, "e": "passed"},
+    }
+
+    found = run(tree)
+
+    assert verdicts(found) == [OK, OK, OK]
+    assert (found.base_flaky, found.patches[0].flaky, found.patches[0].newly_passing) == (["e"], ["a"], [])
+    assert reports.report(found) == 0
+    assert "flaky (failed, and passed when run again): 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("more", "verdict", "code"), [((), BREAKS, 1), (("--allow-skips",), OK, 0)])
+def test_a_case_that_is_left_out_is_a_regression(machine, tree, more, verdict, code):
+    """Unless told otherwise; one that is not run is one anyhow."""
+    machine.outcomes["3-of-3"] = {**GOOD, "a": "skipped"}
+
+    found = run(tree, *more)
+
+    assert found.patches[2].verdict == verdict
+    assert found.patches[2].newly_skipped == ["a"]
+    assert found.exit_code == code
+
+
+def test_cases_that_are_not_run(machine, tree):
+    """A guest that was lost in the middle is no pass."""
+    machine.outcomes["2-of-3"] = {"a": "passed"}
+
+    found = run(tree)
+
+    assert verdicts(found) == [OK, BREAKS, MENDS]
+    assert found.patches[1].not_run == ["b", "c", "d"]
+
+
+def test_the_series_goes_on_after_a_patch_that_does_not_build(machine, tree, capsys):
+    """What breaks after it may be its doing: both are named."""
+    machine.broken = {"2-of-3"}
+    machine.outcomes["3-of-3"] = {**GOOD, "a": "failed"}
+
+    found = run(tree)
+
+    assert verdicts(found) == [OK, NO_BUILD, BREAKS]
+    assert found.patches[2].unknown_before == [2]
+    assert reports.report(found) == 1
+    said = capsys.readouterr().out
+    assert "kbuf.c:3: error: no" in said
+    assert "(or patch 2, which has no verdict)" in said
+
+
+def test_a_patch_that_does_not_boot_is_booted_again_first(machine, tree):
+    """Once is the machine's doing, twice the kernel's."""
+    machine.codes = {"1-of-3": 15, "3-of-3": 15, "3-of-3-booted-again": 15}
+
+    found = run(tree)
+
+    assert verdicts(found) == [OK, OK, NO_BOOT]
+    assert "1-of-3-booted-again" in machine.names
+    assert found.exit_code == 1
+
+
+def test_only_the_tip(machine, tree, capsys):
+    """The whole series at once."""
+    machine.outcomes["3-of-3"] = {**GOOD, "a": "failed"}
+
+    found = run(tree, "--only-tip")
+
+    assert machine.names == ["base", "3-of-3", "3-of-3-again"]
+    assert reports.report(found) == 1
+    assert "The series breaks 1 case" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("code", [2, 130])
+def test_ctrl_c_and_resume(machine, tree, capsys, code):
+    """What has ended is not run again; nothing but the folder needs to be named."""
+    said = []
+    machine.codes["2-of-3"] = code
+    half = run(tree, said=said)
+
+    assert reports.report(half) == 130
+    assert half.left == [2, 3]
+    assert f"rig series --resume {half.folder}" in said[-1]
+    assert "not run: patch 2" in capsys.readouterr().out
+
+    machine.codes.clear()
+    machine.jobs.clear()
+    whole = series.run(["--resume", str(half.folder)], root=tree.parent, say=lambda _: None)
+
+    assert machine.names == ["2-of-3", "3-of-3"]
+    assert verdicts(whole) == [OK, OK, OK]
+    assert whole.given == half.given
+
+
+def test_a_full_disk_is_named_and_can_be_gone_on_from(machine, tree, monkeypatch):
+    """While a kernel is built, or within a run."""
+    said = []
+    machine.codes["2-of-3"] = 18
+    with pytest.raises(NoVerdict, match="2-of-3: V 2-of-3"):
+        run(tree, said=said)
+    assert "go on with: rig series --resume" in said[-1]
+
+    def full(spec, *, wanted, say):
+        raise NoSpace("No space left.", next_step="free some")
+
+    monkeypatch.setattr(series, "resolve", full)
+    with pytest.raises(NoSpace):
+        run(tree, said=said)
+    assert "go on with: rig series --resume" in said[-1]
+
+
+def test_a_base_without_a_verdict_ends_the_series(machine, tree):
+    """There is nothing to compare with."""
+    machine.codes = {"base": 15, "base-booted-again": 15}
+
+    with pytest.raises(NoVerdict, match="The base gives no verdict"):
+        run(tree)
+
+
+def test_what_does_not_apply_leaves_nothing_behind(machine, tree, tmp_path):
+    """Said before anything is built."""
+    (tmp_path / "out").mkdir()
+    for name in ("1.patch", "2.patch"):
+        (tmp_path / "out" / name).write_text(kernel_tree.PATCH)
+
+    with pytest.raises(BadPatch, match="Patch 2 of 2"):
+        run(tree, "--base", "v6.12", given=str(tmp_path / "out"))
+
+    assert machine.jobs == []
+    assert list((tree.parent / "runs").iterdir()) == []
+
+
+def test_what_resume_does_not_take(machine, tree, tmp_path):
+    """A folder that holds no series, and a base that is another meanwhile."""
+    with pytest.raises(BadSpec, match="no series to go on with"):
+        series.run(["--resume", str(tmp_path)], root=tmp_path, say=lambda _: None)
+    found = series.run(
+        ["--kernel", f"tree:{tree}", "--no-lines", str(write(tmp_path))], root=tmp_path, say=lambda _: None
+    )
+    (tree / "Kconfig").write_text("other\n")
+
+    with pytest.raises(BadSpec, match="has changed since"):
+        series.run(["--resume", str(found.folder)], root=tmp_path, say=lambda _: None)
+
+
+def write(tmp_path):
+    """A patch that applies to the topic."""
+    path = tmp_path / "one.patch"
+    path.write_text(kernel_tree.PATCH)
+    return path
+
+
+def test_the_tree_one_stands_in(machine, tree, monkeypatch):
+    """Is taken when none is named; a series must be."""
+    monkeypatch.chdir(tree)
+
+    assert asked.tree_of(asked.parser().parse_args(["x"])) == tree
+    with pytest.raises(BadSpec, match="No series is named"):
+        series.run(["--tree", str(tree)], root=tree.parent, say=lambda _: None)
