@@ -19,6 +19,8 @@ OUTCOMES = ("passed", "failed", "error", "xfailed", "xpassed", "skipped")
 _CAMPAIGNS = ("matrix", "series", "bisect", "mutants")
 _NAMING = ("--kernel", "--guest", "--config", "--patch")
 """The options of `rig run` that say which kernel ran."""
+_KNOWN = re.compile(r"known: (.*) \((\S+)\)")
+"""The reason of a case that shows a known issue: title and link. Runs of old have no more."""
 _WORKER = re.compile(r"\A\[gw\d+\] .*\n")
 """What pytest-xdist says above a failure."""
 _EXCERPT = 40
@@ -73,7 +75,9 @@ class Run:
     @cached_property
     def issues(self) -> dict[str, dict[str, Any]]:
         """The known issues that held for its kernel, by id: title, link, expires."""
-        return {one["id"]: one for one in self.about.get("known", [])}
+        told = [_KNOWN.fullmatch(case.why) for case in self.cases.values() if case.known]
+        old = {one[1]: {"title": one[1], "link": one[2], "expires": ""} for one in told if one}
+        return old | {one["id"]: one for one in self.about.get("known", [])}
 
     @property
     def facts(self) -> list[str]:
@@ -143,10 +147,11 @@ def read(path: Path) -> Folder:
     # A series has folders beside, of cases that were run again.
     order = [path / one["folder"] for one in told.get("rows", told.get("kernels", [])) if "folder" in one]
     rest = [] if kind == "series" else sorted(one for one in path.iterdir() if one not in order)
+    runs = [_run(one, one.name) for one in [*order, *rest] if _began(one)]
     return Folder(
         path=path,
         kind=kind or "matrix",
-        runs=[_run(one, one.name) for one in [*order, *rest] if _began(one)],
+        runs=runs if told else sorted(runs, key=lambda run: str(run.about.get("began", "~"))),
         told=told,
         left=[one if isinstance(one, str) else f"patch {one}" for one in told.get("not run", [])],
     )
@@ -188,7 +193,7 @@ def _case(told: dict[str, Any]) -> Case:
         seconds=told["seconds"],
         why=told.get("why", "").removeprefix("Skipped: "),
         detail=_WORKER.sub("", told.get("detail", "")),
-        known=told.get("known", ""),
+        known=told.get("known") or (known[1] if (known := _KNOWN.fullmatch(told.get("why", ""))) else ""),
         guest=told.get("guest", ""),
         troubles=tuple(told.get("troubles", ())),
         ended=not told.get("unfinished", False),

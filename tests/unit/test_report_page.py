@@ -81,9 +81,9 @@ def test_a_cell_for_each_case_and_run(read):
     """A letter for each outcome, a space where a run has no such case."""
     files = json.loads(read.data)["files"]
 
-    assert files[B] == {"test_1": {"": ".. "}, "test_2": {"": "-- "}}
-    assert files[A]["test_3"] == {"a/b": "kk "}
-    assert files[A]["test_4"] == {"a#1": "F  "}
+    assert files[B] == {"test_1": {"": ".. "}, "test_2": {"": ["-- ", {"0": 6, "1": 6}]}}
+    assert files[A]["test_3"] == {"a/b": ["kk ", {"0": 0, "1": 0}]}
+    assert files[A]["test_4"] == {"a#1": ["F  ", {"0": 1}, {"0": 0}]}
 
 
 def test_failures_have_their_evidence_and_commands(read):
@@ -104,6 +104,21 @@ def test_known_bugs_are_told_by_kernel(read):
 def test_what_was_left_out_is_told_by_reason(matrix):
     """And how many cases of each run."""
     assert page.left_out(folders.read(matrix)) == [("needs inc: <no> & \x1b[1m", [1, 1, 0])]
+
+
+def test_known_bugs_of_old_runs(tmp_path):
+    """Runs from before results named the issue have its title and link."""
+    line = {
+        "nodeid": f"{A}::test_1",
+        "outcome": "xfailed",
+        "seconds": 0,
+        "why": "known: stale (bug) (https://x.invalid/1)",
+    }
+    run = a_run(tmp_path / "r", lines=[line], known=[])
+
+    (bug,) = page.bugs(folders.read(run))
+
+    assert (bug.title, bug.link, bug.cells) == ("stale (bug)", "https://x.invalid/1", [(1, 0)])
 
 
 def test_what_expired_is_told(tmp_path):

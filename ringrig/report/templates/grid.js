@@ -19,11 +19,12 @@ function make(tag, classes, text) {
 const cases = [];
 for (const [file, tests] of Object.entries(data.files))
   for (const [test, those] of Object.entries(tests))
-    for (const [parameters, letters] of Object.entries(those)) {
+    for (const [parameters, entry] of Object.entries(those)) {
+      const [letters, why = {}, at = {}] = typeof entry === "string" ? [entry] : entry;
       const name = parameters ? `${test}[${parameters}]` : test;
       const id = `${file}::${name}`;
-      const says = Object.values(data.why[id] || {}).map((number) => data.whys[number]).join(" ");
-      cases.push({ file, name, id, letters, text: `${id} ${says}`.toLowerCase() });
+      const says = Object.values(why).map((number) => data.whys[number]).join(" ");
+      cases.push({ file, name, id, letters, why, at, text: `${id} ${says}`.toLowerCase() });
     }
 
 function tree(those) {
@@ -101,8 +102,8 @@ function panel(line, one, run) {
   }
   const made = make("div", "panel");
   made.dataset.key = key;
-  const why = (data.why[one.id] || {})[run];
-  const place = (data.at[one.id] || {})[run];
+  const why = one.why[run];
+  const place = one.at[run];
   const said = make("p");
   said.append(make("b", CLASS[one.letters[run]], CLASS[one.letters[run]]), ` on ${data.runs[run].name}${why === undefined ? "" : `: ${data.whys[why]}`}`);
   made.append(make("code", "", one.id), said);
