@@ -40,7 +40,7 @@ def keep(folder: Path, *, root: Path) -> str:
     """Adds the run in `folder` to the clone's history; returns "" or a note on why it could not be added."""
     try:
         _keep(folder, root)
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, ValueError, LookupError) as error:
         place = f"runs/{_FILE}"
         return f"note: this run is not in {place} ({error}); if that stays so: rm {place}*"
     return ""

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str], *, root: Path) -> int:
     if chosen.output:
         print(_write(Path(chosen.output), text))
     else:
-        sys.stdout.write(text)
+        sys.stdout.write(text.encode("utf-8", "replace").decode())
     return 0
 
 
@@ -45,7 +45,7 @@ def write_page(folder: Folder) -> Path:
 
 def _write(path: Path, text: str) -> Path:
     with writing("the report"):
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="replace")  # lone surrogates, of a console's bytes
     return path
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -67,6 +68,17 @@ def test_skipped_is_not_flaky(tmp_path):
     a_run(tmp_path, "r2", "skipped")
 
     assert reports.wavering(history.of(CASE, root=tmp_path)) == []
+
+
+def test_runs_that_end_at_once_are_all_kept(tmp_path):
+    """Also in a file that none of them has found."""
+    names = [f"r{n}" for n in range(8)]
+
+    with ThreadPoolExecutor(8) as pool:
+        notes = list(pool.map(lambda name: a_run(tmp_path, name, "passed"), names))
+
+    assert notes == [""] * 8
+    assert len(outcomes(tmp_path)) == 8
 
 
 def test_a_damaged_file_is_a_note(tmp_path):

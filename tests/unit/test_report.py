@@ -8,7 +8,7 @@ import pytest
 from fakes.folders import ISSUE, LINES, A, B, a_job_without_a_case, a_matrix, a_run
 
 from ringrig import cli
-from ringrig.errors import BadSpec
+from ringrig.errors import BadSpec, NoSpace
 from ringrig.report import folder as folders
 from ringrig.report import junit, kcidb, ktap
 
@@ -210,3 +210,29 @@ def test_text_goes_to_stdout_or_a_file(tmp_path, capsys):
     assert cli.main(["report", folder, "--junit", "-o", str(tmp_path / "x.xml")]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'x.xml'}\n"
     assert ElementTree.parse(tmp_path / "x.xml").getroot().tag == "testsuites"
+
+
+@pytest.mark.parametrize("form", ["html", "ktap", "junit", "kcidb"])
+def test_bytes_that_are_no_text_do_not_stop_a_report(tmp_path, capsys, form):
+    """A case's words may hold lone surrogates, NULs and escapes."""
+    line = {
+        "nodeid": f"{A}::test_1",
+        "outcome": "failed",
+        "seconds": 0,
+        "why": "\udc80 \0 \x1b",
+        "detail": "\udc80\0",
+    }
+    folder = a_run(tmp_path / "a_run", lines=[line])
+
+    assert cli.main(["report", str(folder), f"--{form}"]) == 0
+
+    assert capsys.readouterr().out
+
+
+def test_a_full_disk(tmp_path, capsys):
+    """Exit code 18."""
+    folder = a_run(tmp_path / "a_run")
+
+    assert cli.main(["report", str(folder), "--ktap", "-o", "/dev/full"]) == NoSpace.exit_code
+
+    assert "No space left while writing the report" in capsys.readouterr().err
