@@ -72,13 +72,13 @@ def test_skipped_is_not_flaky(tmp_path):
 
 def test_runs_that_end_at_once_are_all_kept(tmp_path):
     """Also in a file that none of them has found."""
-    names = [f"r{n}" for n in range(8)]
+    names = [f"r{n}" for n in range(4)]
 
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(4) as pool:
         notes = list(pool.map(lambda name: a_run(tmp_path, name, "passed"), names))
 
-    assert notes == [""] * 8
-    assert len(outcomes(tmp_path)) == 8
+    assert notes == [""] * 4
+    assert len(outcomes(tmp_path)) == 4
 
 
 def test_a_damaged_file_is_a_note(tmp_path):
