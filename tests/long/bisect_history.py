@@ -1,18 +1,20 @@
-"""A repository with a history to bisect: Debian's 6.12 and 27 commits to io_uring, of which one breaks a case.
+"""A repository with histories to bisect: Debian's 6.12 and 27 commits to io_uring, of which one breaks a case.
 
-    python tests/long/bisect_history.py FOLDER [sure | flaky | within]
+    python tests/long/bisect_history.py FOLDER
 
-makes FOLDER with the tags `good` and `bad`, and prints the culprit. Three commits do not build, one panics at boot, two warn
-in the code that every case of a provided-buffer ring runs, the others change nothing that can be seen. `sure`: the culprit
-is on the main line and the case fails each time; `flaky`: on the branch that was merged, 1 time in 3; `within`: on the main
-line among commits that cannot be tried.
+makes FOLDER with the tags `good`, `bad-sure`, `bad-flaky` and `bad-within`, and prints what is to be found. Three or more commits do
+not build, one panics at boot, two warn in code that every case of a ring runs, the others change nothing that can be seen.
+`sure`: the culprit is on the main line and the case fails each time; `flaky`: on a branch that was merged, 1 time in 3;
+`within`: on the main line among commits that do not build.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,9 +30,11 @@ _FAULTS = {
 }
 _REGISTER = "int io_register_pbuf_ring(struct io_ring_ctx *ctx, void __user *arg)\n{\n"
 _INIT = "static int __init io_uring_init(void)\n{\n"
+_PANIC = '\tpanic("ringrig: no rings today");\n\n'
+_WARN = "\tWARN_ON(!arg || current->mm);\n"
+_FAULTY = "static int helper(struct nowhere there) { return there.x; }\n\n"
 _NOTES = ("io_uring/nop.c", "io_uring/notif.c", "io_uring/splice.c")
 _PART = "\n\nint ringrig_note_"
-_DAY = 1_700_000_000
 
 
 @dataclass(slots=True)
@@ -38,6 +42,7 @@ class Line:
     """A line of development: its tip, and its files where they differ from the base."""
 
     repo: Repo
+    clock: Iterator[int]
     tip: str
     tree: str
     files: dict[str, str] = field(default_factory=dict)
@@ -51,7 +56,7 @@ class Line:
 
     def record(self, subject: str, *also: str) -> str:
         self.tree = self.repo.replace(self.tree, self.files)
-        self.tip = _commit(self.repo, self.tree, subject, self.tip, *also)
+        self.tip = _commit(self.repo, self.clock, self.tree, subject, self.tip, *also)
         return self.tip
 
     def note(self, number: int) -> str:
@@ -63,67 +68,53 @@ class Line:
         return self.record(f"io_uring: note {number}")
 
 
-def make(folder: Path, kind: str = "sure") -> str:
-    """The repository, and which commit broke the case."""
+def make(folder: Path) -> dict[str, str]:
+    """The repository, and which commit broke the case in each kind of history."""
     origin = source.package("6.12", say=lambda line: print(line, file=sys.stderr))
     git(["init", "-q", "-b", "main", str(folder)])
     repo = Repo(path=folder / ".git")
     (repo.path / "objects/info/alternates").write_text(f"{origin.repo.path}/objects\n")
-    main = Line(repo, _commit(repo, origin.tree, "Linux 6.12"), origin.tree)
+    return {kind: _history(repo, origin.tree, kind) for kind in ("sure", "flaky", "within")}
+
+
+def _history(repo: Repo, tree: str, kind: str) -> str:
+    clock = itertools.count(1_700_000_000, 3600)
+    main = Line(repo, clock, _commit(repo, clock, tree, "Linux 6.12"), tree)
     _tag(repo, "good", main.tip)
     fault = _FAULTS["flaky" if kind == "flaky" else "sure"]
 
-    def broken() -> tuple[str, str, str, str]:
-        return "io_uring/kbuf: tell the head of a ring faster", _KBUF, _HEAD, fault
-
+    broken = ("io_uring/kbuf: tell the head of a ring faster", _KBUF, _HEAD, fault)
     main.note(1)
     main.note(2)
     main.note(3)
-    main.commit(
-        "io_uring: look at what starts", _CORE, _INIT, f'{_INIT}\tpanic("ringrig: no rings today");\n\n'
-    )
-    main.commit("io_uring: look again", _CORE, f'{_INIT}\tpanic("ringrig: no rings today");\n\n', _INIT)
-    side = Line(repo, main.tip, main.tree, dict(main.files))
+    main.commit("io_uring: look at what starts", _CORE, _INIT, _INIT + _PANIC)
+    main.commit("io_uring: look again", _CORE, _PANIC, "")
+    side = Line(repo, clock, main.tip, main.tree, dict(main.files))
     main.note(4)
-    main.commit(
-        "io_uring/kbuf: count registrations",
-        _KBUF,
-        _REGISTER,
-        f"{_REGISTER}\tWARN_ON(!arg || current->mm);\n",
-    )
+    main.commit("io_uring/kbuf: count registrations", _KBUF, _REGISTER, _REGISTER + _WARN)
     main.note(5)
-    main.commit("io_uring/kbuf: count no more", _KBUF, "\tWARN_ON(!arg || current->mm);\n", "")
+    main.commit("io_uring/kbuf: count no more", _KBUF, _WARN, "")
     for number in range(6, 9):
         side.note(number)
-    culprit = side.commit(*broken()) if kind == "flaky" else side.note(9)
+    culprit = side.commit(*broken) if kind == "flaky" else side.note(9)
     side.note(10)
-    main.files |= {path: text for path, text in side.files.items() if path == _KBUF and kind == "flaky"}
+    if kind == "flaky":
+        main.files[_KBUF] = side.files[_KBUF]
     main.files |= {path: _merged(main, side, path) for path in _NOTES}
     main.record("Merge branch 'notes'", side.tip)
     main.note(11)
     if kind == "sure":
-        culprit = main.commit(*broken())
+        culprit = main.commit(*broken)
     main.note(12)
-    main.commit(
-        "io_uring/kbuf: a helper for later",
-        _KBUF,
-        _REGISTER,
-        f"static int helper(struct nowhere there) {{ return there.x; }}\n\n{_REGISTER}",
-    )
+    main.commit("io_uring/kbuf: a helper for later", _KBUF, _REGISTER, _FAULTY + _REGISTER)
     main.note(13)
     if kind == "within":
-        culprit = main.commit(*broken())
+        culprit = main.commit(*broken)
     main.note(14)
-    main.commit(
-        "io_uring/kbuf: the helper's header",
-        _KBUF,
-        "static int helper(struct nowhere there) { return there.x; }\n\n",
-        "",
-    )
+    main.commit("io_uring/kbuf: the helper is not needed", _KBUF, _FAULTY, "")
     for number in range(15, 20):
         main.note(number)
-    _tag(repo, "bad", main.tip)
-    git(["update-ref", "refs/heads/main", main.tip], where=folder)
+    _tag(repo, f"bad-{kind}", main.tip)
     return culprit
 
 
@@ -139,18 +130,13 @@ def _tag(repo: Repo, name: str, commit: str) -> None:
     git([f"--git-dir={repo.path}", "update-ref", f"refs/tags/{name}", commit])
 
 
-def _commit(repo: Repo, tree: str, subject: str, *parents: str) -> str:
-    number = _commit.count = getattr(_commit, "count", 0) + 1  # type: ignore[attr-defined]
-    who = {"NAME": "A Developer", "EMAIL": "developer@example.org", "DATE": f"{_DAY + 3600 * number} +0000"}
+def _commit(repo: Repo, clock: Iterator[int], tree: str, subject: str, *parents: str) -> str:
+    who = {"NAME": "A Developer", "EMAIL": "developer@example.org", "DATE": f"{next(clock)} +0000"}
+    roles = {f"GIT_{role}_{name}": value for role in ("AUTHOR", "COMMITTER") for name, value in who.items()}
     words = [word for parent in parents for word in ("-p", parent)]
     return subprocess.run(
         ["git", f"--git-dir={repo.path}", "commit-tree", tree, "-m", subject, *words],
-        env={
-            **os.environ,
-            **{
-                f"GIT_{role}_{name}": value for role in ("AUTHOR", "COMMITTER") for name, value in who.items()
-            },
-        },
+        env={**os.environ, **roles},
         capture_output=True,
         text=True,
         check=True,
@@ -159,4 +145,5 @@ def _commit(repo: Repo, tree: str, subject: str, *parents: str) -> str:
 
 
 if __name__ == "__main__":
-    print(make(Path(sys.argv[1]).absolute(), *sys.argv[2:3]))
+    for kind, culprit in make(Path(sys.argv[1]).absolute()).items():
+        print(kind, culprit)
