@@ -16,7 +16,8 @@ from ringrig.errors import BadSpec
 from ringrig.plugin.record import results
 
 OUTCOMES = ("passed", "failed", "error", "xfailed", "xpassed", "skipped")
-_CAMPAIGNS = ("matrix", "series", "bisect", "mutants")
+_CAMPAIGNS = {"matrix": "kernels", "series": "rows", "bisect": "examined", "mutants": ""}
+"""What names their runs' folders in the JSON of each."""
 _NAMING = ("--kernel", "--guest", "--config", "--patch")
 """The options of `rig run` that say which kernel ran."""
 _KNOWN = re.compile(r"known: (.*) \((\S+)\)")
@@ -145,7 +146,7 @@ def read(path: Path) -> Folder:
     if kind == "mutants":
         return Folder(path=path, kind=kind, runs=[], told=told)
     # A series has folders beside, of cases that were run again.
-    order = [path / one["folder"] for one in told.get("rows", told.get("kernels", [])) if "folder" in one]
+    order = [path / one["folder"] for one in told.get(_CAMPAIGNS.get(kind, ""), [])]
     rest = [] if kind == "series" else sorted(one for one in path.iterdir() if one not in order)
     runs = [_run(one, one.name) for one in [*order, *rest] if _began(one)]
     return Folder(

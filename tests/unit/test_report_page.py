@@ -225,7 +225,8 @@ def test_a_bisection_is_its_path_of_verdicts(tmp_path):
         "result": "culprit",
         "culprit": commits[1],
         "case": f"{A}::test_1",
-        "confidence": 0.99,
+        "confidence": 0.99999,
+        "kernels": 3,
         "examined": [
             {**one, **facts, "verdict": word, "why": f"is {word}"}
             for one, word in zip(commits, ["good", "bad", "skip"], strict=True)
@@ -237,7 +238,7 @@ def test_a_bisection_is_its_path_of_verdicts(tmp_path):
 
     assert read.text.count("bbbbbbbbbbbb io_uring: b <b>") == 2
     assert read.text.index("is good") < read.text.index("is bad") < read.text.index("is skip")
-    assert "Confidence 99.00 %" in read.text
+    assert "Confidence 99.99 %" in read.text
     assert "mail.txt" in read.links
 
 
