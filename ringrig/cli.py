@@ -235,8 +235,11 @@ def _worker(arguments: list[str]) -> int:
 
 def _series(arguments: list[str]) -> int:
     from ringrig.campaign import series
+    from ringrig.report import b4
     from ringrig.report import series as reports
 
+    if {"--b4-check", "--b4-prep-check"} & set(arguments):
+        return b4.report(arguments, root=ROOT, say=say)
     return reports.report(series.run(arguments, root=ROOT, say=say))
 
 

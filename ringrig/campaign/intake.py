@@ -29,7 +29,7 @@ def take(given: str, *, tree: Path | None, revision: int | None) -> Given:
     path = Path(given).expanduser()
     try:
         if given == "-":
-            return _of_bytes(sys.stdin.buffer.read(), revision, name="standard input")
+            return of_bytes(sys.stdin.buffer.read(), revision, name="standard input")
         if path.is_dir():
             is_mail = b4.is_maildir(str(path))
             return (
@@ -38,7 +38,7 @@ def take(given: str, *, tree: Path | None, revision: int | None) -> Given:
                 else _folder(path, revision)
             )
         if path.is_file():
-            return _of_bytes(path.read_bytes(), revision, name=given)
+            return of_bytes(path.read_bytes(), revision, name=given)
     except OSError as error:
         raise BadSpec(f"{given} cannot be read: {error.strerror}.", next_step="check the path") from error
     if ".." in given:
@@ -48,7 +48,8 @@ def take(given: str, *, tree: Path | None, revision: int | None) -> Given:
     raise BadSpec(f"There is no {given}.", next_step=_FORMS)
 
 
-def _of_bytes(content: bytes, revision: int | None, *, name: str) -> Given:
+def of_bytes(content: bytes, revision: int | None, *, name: str) -> Given:
+    """The series of a mailbox, a mail or a bare diff, which errors call `name`. As take()."""
     if not content.startswith(b"From ") and not re.search(
         rb"^Subject: ", content, re.MULTILINE | re.IGNORECASE
     ):
@@ -86,7 +87,7 @@ def _folder(path: Path, revision: int | None) -> Given:
         raise BadSpec(f"{path} holds no v{wanted}; it holds {listing}.", next_step="take one of these")
     mine = [file for file in files if of[file] == wanted]
     patches = [_from_file(contents[file], file.name) for file in mine if has_diff(contents[file])]
-    covers = [_mail(contents[file]) for file in mine if not has_diff(contents[file])]
+    covers = [mail_of(contents[file]) for file in mine if not has_diff(contents[file])]
     said = b"\n".join(contents[file] for file in mine)
     notes = (
         [f"{path} holds {', '.join(f'v{n}' for n in known)}: v{wanted} is taken"]
@@ -106,7 +107,7 @@ def _folder(path: Path, revision: int | None) -> Given:
 
 def _from_file(content: bytes, name: str) -> Patch:
     """A mail, or a bare diff."""
-    message = _mail(content)
+    message = mail_of(content)
     return _from_mail(message) if message["Subject"] else Patch(number=1, subject=name, content=content)
 
 
@@ -120,7 +121,8 @@ def _from_mail(message: EmailMessage) -> Patch:
     )
 
 
-def _mail(content: bytes) -> EmailMessage:
+def mail_of(content: bytes) -> EmailMessage:
+    """One mail, with or without the line that a mailbox puts before it."""
     bare = re.sub(rb"\AFrom [^\n]*\n", b"", content)
     return email.message_from_bytes(bare, EmailMessage, policy=b4.emlpolicy)
 

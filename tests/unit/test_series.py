@@ -4,71 +4,18 @@ import json
 from pathlib import Path
 
 import pytest
-from fakes import kernel_tree, threads
+from fakes import kernel_tree, series_machine, threads
+from fakes.series_machine import GOOD
 
-from ringrig.campaign import asked, nearest, series
-from ringrig.campaign.job import read
+from ringrig.campaign import asked, series
 from ringrig.campaign.rows import BREAKS, MENDS, NO_BOOT, NO_BUILD, OK, STILL
-from ringrig.errors import BadPatch, BadSpec, BuildFailed, NoSpace, NoVerdict
+from ringrig.errors import BadPatch, BadSpec, NoSpace, NoVerdict
 from ringrig.report import series as reports
-
-GOOD = {"a": "passed", "b": "passed", "c": "xfailed", "d": "skipped"}
-
-
-class Machine:
-    """Stands for builds and runs: `outcomes` and `codes` by job, `broken` kernels do not build; `jobs` are those that ran."""
-
-    def __init__(self):
-        self.outcomes, self.codes, self.broken, self.jobs, self.done = {}, {}, set(), [], {}
-
-    def resolve(self, spec, *, wanted, say):
-        for patch in wanted.patches:
-            if Path(patch).stem in self.broken:
-                raise BuildFailed("it does not build:\n    kbuf.c:3: error: no", next_step="-")
-
-    def do(self, job, folder, *, workers, root, suite):
-        if (known := self.finished(job, folder, suite)) is not None:
-            return known
-        self.jobs.append(job)
-        folder.mkdir(exist_ok=True)
-        first, again, _ = job.name.partition("-again")
-        outcomes = self.outcomes.get(job.name, self.outcomes.get(first, GOOD))
-        if again and not job.name.endswith("booted-again"):
-            outcomes = {name: outcomes.get(name, "failed") for name in job.cases if not name.startswith("-")}
-        code = self.codes.get(job.name, int("failed" in outcomes.values()))
-        lines = [
-            {"nodeid": n, "outcome": o, "seconds": 0.1, "why": f"{o}: 5 != 6", "at": 9.0}
-            for n, o in outcomes.items()
-        ]
-        (folder / "results.jsonl").write_text(
-            "".join(json.dumps(line) + "\n" for line in lines if code != 15)
-        )
-        (folder / "run.json").write_text(
-            json.dumps({"label": "k", "release": "6.12.3", "verdict": f"V {job.name}"})
-        )
-        result = read(job, folder, code, 2.0)
-        if code not in (2, 130, 18):
-            self.done[str(folder)] = (job, result)
-        return result
-
-    def finished(self, job, folder, suite):
-        known = self.done.get(str(folder))
-        return known[1] if known and known[0] == job else None
-
-    @property
-    def names(self):
-        return [job.name for job in self.jobs]
 
 
 @pytest.fixture
 def machine(monkeypatch):
-    made = Machine()
-    for name in ("resolve", "do", "finished"):
-        monkeypatch.setattr(series, name, getattr(made, name))
-    monkeypatch.setattr(series, "suite_version", lambda _: "suite 1")
-    monkeypatch.setattr(reports, "_who", lambda: "Ada Tester <ada@example.com>")
-    monkeypatch.setattr(nearest, "collect", lambda names, root: names)
-    return made
+    return series_machine.install(monkeypatch)
 
 
 @pytest.fixture
