@@ -71,13 +71,14 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--jobs", type=crew.count, default=1, metavar="K", help="commits at a time: fewer rounds (default: 1)"
     )
+    add("--cluster", metavar="ADDRESS", help="send them to that scheduler's workers (docs/scale.md)")
     add("--resume", metavar="FOLDER", help="go on in that folder: what is done there is not done again")
     add(
         "--step",
         action="store_true",
         help="the script of `git bisect run`: only say what the tree is as it stands now",
     )
-    made.set_defaults(workers=1, cluster=None)
+    made.set_defaults(workers=1)
     return made
 
 

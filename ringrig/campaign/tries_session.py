@@ -55,7 +55,9 @@ def pytest_runtest_protocol(
 def _try(nodeid: str, outcome: Any) -> Try:
     """What an Outcome says, known issues or not."""
     reports = outcome.reports or []
-    troubles = [*outcome.troubles, *(trouble for trouble, _ in outcome.uncertain)]
+    # What an earlier try has caused counts for this one: it is the same case.
+    late = [trouble for name, trouble in outcome.late if name == nodeid]
+    troubles = [*outcome.troubles, *late, *(trouble for trouble, _ in outcome.uncertain)]
     failed = next((report for report in reports if report["outcome"] == "failed"), None)
     marks = [trouble.fingerprint or trouble.kind for trouble in troubles]
     said = [*([_first_line(failed["longrepr"])] if failed else []), *(trouble.what for trouble in troubles)]

@@ -33,7 +33,7 @@ def _lines(made: Bisection) -> list[str]:
     if made.culprit:
         commit = made.fact(made.culprit)
         out += [
-            f"CULPRIT: {commit.short} {commit.subject}",
+            f"CULPRIT{', IN DOUBT' if made.exit_code else ''}: {commit.short} {commit.subject}",
             f"  {commit.id}",
             f"  {commit.author} <{commit.mail}>, {commit.day}",
             f"  {made.case}",
