@@ -74,7 +74,9 @@ def make(folder: Path) -> dict[str, str]:
     git(["init", "-q", "-b", "main", str(folder)])
     repo = Repo(path=folder / ".git")
     (repo.path / "objects/info/alternates").write_text(f"{origin.repo.path}/objects\n")
-    return {kind: _history(repo, origin.tree, kind) for kind in ("sure", "flaky", "within")}
+    culprits = {kind: _history(repo, origin.tree, kind) for kind in ("within", "flaky", "sure")}
+    git(["update-ref", "refs/heads/main", "bad-sure"], where=folder)
+    return culprits
 
 
 def _history(repo: Repo, tree: str, kind: str) -> str:
