@@ -30,7 +30,7 @@ from ringrig.campaign.errand import run as errand_run
 from ringrig.campaign.job import Job
 from ringrig.campaign.travel import Parcel
 from ringrig.children import STOPPED, Children
-from ringrig.errors import BadSpec, ClusterAway, GuestLost, HostLacks, NoSpace
+from ringrig.errors import BadSpec, ClusterAway, GuestLost, HostLacks
 from ringrig.plugin import history
 from ringrig.plugin.prepare import keep_patches
 
@@ -43,6 +43,8 @@ _POLL = 0.2
 
 # Of a module that is registered so, functions travel by value: those that a lambda calls, which itself has no name to go by.
 cloudpickle.register_pickle_by_value(errand)
+RUN = lambda order: errand_run(order)  # noqa: E731, PLW0108
+PUT = lambda name, data, dask_worker: errand_put(name, data, dask_worker)  # noqa: E731, PLW0108
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +97,6 @@ class Cluster:
             return GuestLost.exit_code
         if not answer:
             return STOPPED
-        if "fails" in answer:
-            output.write(f"Exit: {answer['fails']}\n".encode())
-            return NoSpace.exit_code if answer["full"] else GuestLost.exit_code
         self._keep(job, folder, answer)
         code = answer["code"]
         assert isinstance(code, int)
@@ -148,16 +147,15 @@ class Cluster:
         while True:
             able = {"workers": list(self._workers())} if self._refusing else {}
             executor = self._client.get_executor(pure=False, resources=needs, **able)
-            future = executor.submit(lambda order: errand_run(order), order)  # noqa: PLW0108 -- by value
-            answer = self._awaited(job, future, needs)
+            answer = self._awaited(job, executor.submit(RUN, order), needs)
             if "refuses" not in answer:
                 return answer
             self._say(answer["refuses"])
             self._refusing.add(answer["worker"])
             if not self._workers():
                 raise HostLacks(
-                    f"Every worker refuses the suite. {answer['refuses']}",
-                    next_step="on the worker's machine: git pull, ./rig worker ADDRESS",
+                    f"Every worker refuses, the last one so: {answer['refuses']}.",
+                    next_step="see to those machines, ./rig worker there again, then go on with --resume",
                 )
 
     def _awaited(self, job: Job, future: Future[dict[str, Any]], needs: dict[str, float]) -> dict[str, Any]:
@@ -205,8 +203,7 @@ class _Post:
         name, worker = asking["parcel"], asking["worker"]
         try:
             data = self._parcels[name].path.read_bytes()
-            by_value = lambda name, data: errand_put(name, data)  # noqa: E731, PLW0108
-            self._client.run(by_value, name, data, workers=[worker])
+            self._client.run(PUT, name, data, workers=[worker])
             self.sent.append(len(data))
         finally:
             self._under_way.discard((asking["cell"], name))

@@ -5,8 +5,6 @@ So they import nothing of the rig, take and give plain data, and run the suite t
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import importlib.metadata
 import io
 import os
@@ -26,6 +24,8 @@ TOPIC = "ringrig-parcels-"
 PLACE = "RINGRIG_PARCELS"
 """The worker's environment names the folder for parcels, and in SUITE its own version."""
 SUITE = "RINGRIG_SUITE"
+TROUBLE = "ringrig_trouble"
+"""The worker's attribute that says why a parcel could not be kept."""
 _ASK_SECONDS = 5.0
 _POLL = 0.2
 
@@ -33,24 +33,25 @@ _POLL = 0.2
 def run(order: dict[str, Any]) -> dict[str, Any]:
     """Runs an order: {campaign, job, suite, kernel: names of parcels, words: for the interpreter, version, requirements}.
 
-    Gives {code, folder: a tar of the run folder, where}, {refuses, worker: its address}, or {fails, full} where this
-    machine's disk is at fault; {} where nobody waits for it any more.
+    Gives {code, folder: a tar of the run folder, where}, or {refuses: why, worker: its address}: this machine lacks something
+    or its disk is full; {} where nobody waits for it any more.
     In words, @suite@ and @kernel@ stand for where those parcels lie, @folder@ for the run folder.
     """
     from distributed import get_worker
 
     where = f"{platform.node()}:{os.getpid()}"
-    if wrong := unfit(order["requirements"]):
-        return {
-            "refuses": f"worker {where} (suite {os.environ.get(SUITE, 'unknown')}) {wrong}; "
-            f"the suite that travels is {order['version']}",
-            "worker": get_worker().address,
-        }
-    say(f"{order['job']}: begins")
-    try:
-        answer = done(order)
-    except OSError as error:
-        return {"fails": f"worker {where}: {error}", "full": error.errno in (errno.ENOSPC, errno.EDQUOT)}
+    wrong = unfit(order["requirements"])
+    if wrong:
+        wrong = f"{wrong} (its own suite is {os.environ[SUITE]}, the one that travels {order['version']})"
+    else:
+        say(f"{order['job']}: begins")
+        try:
+            answer = done(order)
+        except OSError as error:
+            wrong = str(error)
+    if wrong:
+        say(f"{order['job']}: refused: {wrong}")
+        return {"refuses": f"worker {where}: {wrong}", "worker": get_worker().address}
     say(f"{order['job']}: {'ended' if answer else 'is not wanted any more'}")
     return {**answer, "where": where} if answer else {}
 
@@ -121,20 +122,25 @@ def unfit(requirements: list[str]) -> str:
         try:
             have = importlib.metadata.version(one.name)
         except importlib.metadata.PackageNotFoundError:
-            return f"has no {one.name}, and the suite needs {one}"
+            return f"it has no {one.name}, and the suite needs {one}"
         if not one.specifier.contains(have, prereleases=True):
-            return f"has {one.name} {have}, and the suite needs {one}"
+            return f"it has {one.name} {have}, and the suite needs {one}"
     return ""
 
 
 def fetched(campaign: str, parcels: list[str]) -> bool:
-    """Waits until the parcels lie unpacked on this machine, asking the campaign for those that do not. False: not wanted."""
+    """Waits until the parcels lie unpacked on this machine, asking the campaign for those that do not. False: not wanted.
+
+    OSError: they cannot be kept here.
+    """
     from distributed import get_worker
 
     worker, base = get_worker(), Path(os.environ[PLACE])
     for name in parcels:
         asked = -_ASK_SECONDS
         while not (base / name).is_dir():
+            if error := vars(worker).pop(TROUBLE, None):
+                raise error
             if (base / f"{name}.tar.zst").exists():
                 unpack(base, name)
             elif not wanted():
@@ -180,16 +186,18 @@ def extract(tar: tarfile.TarFile, folder: Path) -> None:
             tar.extract(member, folder)
 
 
-def put(name: str, data: bytes) -> None:
-    """A parcel arrives; whoever waits for it unpacks it."""
+def put(name: str, data: bytes, dask_worker: Any) -> None:
+    """A parcel arrives; whoever waits for it unpacks it, or is told why it cannot be kept."""
     base = Path(os.environ[PLACE])
     if (base / name).is_dir():
         return
-    number, part = tempfile.mkstemp(prefix=f".part-{name}-", dir=base)
     try:
-        with os.fdopen(number, "wb") as file:
-            file.write(data)
-        Path(part).rename(base / f"{name}.tar.zst")
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            Path(part).unlink()
+        number, part = tempfile.mkstemp(prefix=f".part-{name}-", dir=base)
+        try:
+            with os.fdopen(number, "wb") as file:
+                file.write(data)
+            Path(part).rename(base / f"{name}.tar.zst")
+        finally:
+            Path(part).unlink(missing_ok=True)
+    except OSError as error:
+        setattr(dask_worker, TROUBLE, error)
