@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from ringrig.campaign.history import History
 
-_ASIDE = 6
-"""Of neighbours of commits that cannot be tried, many cannot either: the place is moved in so many steps, and back."""
+_ASIDE = (0, -1 / 3, 1 / 3, -2 / 3, 2 / 3)
+"""Of neighbours of commits that cannot be tried, many cannot either: with each the place moves, in parts of the way to the next."""
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class Search:
         free = [commit for commit in weights if commit != self.bad and commit not in self.skipped]
         found: list[str] = []
         for part in range(1, count + 1):
-            place = total * (part + _aside(skipped)) / (count + 1)
+            place = total * (part + _ASIDE[skipped % len(_ASIDE)]) / (count + 1)
             rest = [commit for commit in free if commit not in found]
             if rest:
                 found.append(min(rest, key=lambda commit: abs(weights[commit] - place)))
@@ -82,9 +82,3 @@ class Search:
     @property
     def _left(self) -> int:
         return self._contained[self.bad] & ~self._good
-
-
-def _aside(skipped: int) -> float:
-    """Where to look after so many commits that could not be tried: 0, -1/6, 1/6, -2/6, … of the way to the next place."""
-    step = skipped % _ASIDE
-    return (-1 if step % 2 else 1) * math.ceil(step / 2) / _ASIDE
