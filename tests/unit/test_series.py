@@ -1,6 +1,7 @@
 """A series is tested patch by patch: what breaks, mends, is flaky, does not build or boot; Ctrl-C and what --resume does then."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,19 @@ def machine(monkeypatch):
     return series_machine.install(monkeypatch)
 
 
-@pytest.fixture
-def tree(tmp_path, monkeypatch):
-    """A kernel tree with a topic of three patches; the clone is tmp_path."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    made = kernel_tree.make(tmp_path / "linux")
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """A kernel tree with a topic of three patches."""
+    made = kernel_tree.make(tmp_path_factory.mktemp("once") / "linux")
     threads.branch(made, 3)
+    return made
+
+
+@pytest.fixture
+def tree(once, tmp_path, monkeypatch):
+    """A copy of it; the clone is tmp_path."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    made = shutil.copytree(once, tmp_path / "linux", symlinks=True)
     return made
 
 
