@@ -337,7 +337,6 @@ def test_a_killed_workers_job_runs_elsewhere(scheduler, campaign, tmp_path):
 
     assert sorted(one.job.name for one in found) == ["j0", "j1", "j2"]
     assert {one.exit_code for one in found} == {0}
-    assert {(one.folder / "worker.txt").read_text() for one in found} == {
-        f"{platform.node()}:{os.getpid()}\n"
-    }
+    [again] = [one for one in found if one.job.name == "j0"]
+    assert (again.folder / "worker.txt").read_text() == f"{platform.node()}:{os.getpid()}\n"
     assert len((tmp_path / "begun").read_text().splitlines()) == 2

@@ -216,11 +216,12 @@ def test_cores_bound_what_runs_at_a_time(hired):
 
 
 def test_memory_bounds_what_runs_at_a_time(hired, tmp_path, monkeypatch):
-    """The second job waits until there is enough, which is no reason for the first."""
+    """A job waits until there is enough, unless it is the only one."""
     monkeypatch.setattr(crew, "available_memory", lambda: 0)
     mark = tmp_path / "mark"
+    alone = f"test -e {mark} && exit 9; touch {mark}; sleep 0.2; rm {mark}"
     with hired.crew(2) as hands:
-        found = list(hands.results(tasks(tmp_path, f"sleep 0.4; touch {mark}", f"test -e {mark}")))
+        found = list(hands.results(tasks(tmp_path, alone, alone)))
 
     assert [one.exit_code for one in found] == [0, 0]
 
