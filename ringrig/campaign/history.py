@@ -11,6 +11,8 @@ from ringrig.errors import BadSpec, WrongEnds
 from ringrig.kernel.repo import asks, git
 
 SHORT = 12
+_PLAIN = ("--no-show-signature", "--encoding=UTF-8")
+"""Whatever the repository's own settings are."""
 _FORMAT = "%H%x00%s%x00%an%x00%ae%x00%as%x00%P"
 
 
@@ -76,7 +78,10 @@ def history(tree: Path, good: str, bad: str) -> History:
         )
     bases = tuple((asks(["merge-base", "--all", good, bad], where=tree) or "").split())
     if not bases:
-        raise WrongEnds(f"{ends}, and they have no common history.", next_step="name two of one history")
+        raise WrongEnds(
+            f"{ends}, and they have no common history.",
+            next_step="name two of one history; a shallow clone may lack it: git fetch --unshallow",
+        )
     if bases == (bad,):
         raise WrongEnds(
             f"The range is empty: {ends}, but bad is an ancestor of good.",
@@ -89,7 +94,7 @@ def history(tree: Path, good: str, bad: str) -> History:
 
 def about(tree: Path, commit: str) -> Commit:
     """A commit's facts."""
-    told = git(["log", "-1", f"--format={_FORMAT}", commit], where=tree)
+    told = git(["log", "-1", *_PLAIN, f"--format={_FORMAT}", commit], where=tree)
     name, subject, author, mail, day, parents = told.split("\0")
     return Commit(id=name, subject=subject, author=author, mail=mail, day=day, parents=tuple(parents.split()))
 
