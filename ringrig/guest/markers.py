@@ -6,6 +6,7 @@ from typing import Protocol
 
 MARKERS = (
     "needs(*capabilities): skip, naming the missing ones, unless the kernel has them",
+    "slow: takes long where the processor is emulated; -m 'not slow' leaves it out",
     "crashes: can take the kernel down on a broken kernel; left out on host and ssh unless asked for",
 )
 

@@ -96,6 +96,7 @@ def test_every_page_is_mapped_where_it_belongs(
     assert BufRing(other, TWO_PAGES, MERGED).raw() == memory.raw()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entries", [8, TWO_PAGES], ids=["one_page", "two_pages"])
 def test_nothing_lies_behind_the_ring(ring: Subject, mmap: Callable[[Mmap], int], entries: int) -> None:
     """A mapping longer than its ring: the ring's last byte is there, the one behind its last page is SIGBUS.

@@ -25,6 +25,7 @@ SEEDS = range(1, 9)
 pytestmark = pytest.mark.ends_within(20 + BUDGET)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"seed_{seed}")
 def test_the_kernel_follows_the_model(seed: int, profile: Profile) -> None:
     """Rings, provided buffers, requests of each kind, data, ends, cancellations in any order, from a fixed seed.

@@ -45,6 +45,7 @@ def test_every_slot_is_handed_out_in_order(
     assert bids(group.drain(len(half)) if half else []) == half
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", MEMORY.values())
 def test_largest_ring_to_its_last_slot_and_around(make_ring: Callable[..., Subject], flags: int) -> None:
     """32768 entries, all filled, twice, and eight more: no slot is skipped, and u16 indices wrap at 65536.
