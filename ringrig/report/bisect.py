@@ -11,20 +11,27 @@ from ringrig.cache import writing
 from ringrig.campaign.bisect import Bisection
 from ringrig.campaign.examine import Examination
 from ringrig.campaign.history import Commit, log
+from ringrig.report import command, folder
 
 _WIDTH = 72
 _LISTS = "io-uring@vger.kernel.org, regressions@lists.linux.dev"
 
 
 def report(made: Bisection) -> int:
-    """Writes bisect.json, bisect.log and, where there is a culprit, mail.txt; prints the result; returns the exit code."""
+    """Writes bisect.json, bisect.log, report.html and, where there is a culprit, mail.txt; prints the result; returns the exit code."""
     text = mail(made) if made.culprit else ""
     with writing("the report"):
         (made.folder / "bisect.json").write_text(json.dumps(data(made), indent=1) + "\n")
         (made.folder / "bisect.log").write_text(replay(made))
         if text:
             (made.folder / "mail.txt").write_text(text)
-    print("\n".join(_lines(made)))
+    page = command.write_page(folder.read(made.folder))
+    mail_too = ", mail.txt (a draft of the report)" if text else ""
+    print(
+        "\n".join(
+            [*_lines(made), f"{page}; beside it bisect.json, bisect.log (for git bisect replay){mail_too}"]
+        )
+    )
     return made.exit_code
 
 
@@ -52,8 +59,6 @@ def _lines(made: Bisection) -> list[str]:
         f"{len(made.seen)} commits examined in {made.rounds} rounds: {_kernels(made)} kernels, "
         f"{_boots(made)} boots, {made.seconds:.0f} s"
     )
-    mail_too = ", mail.txt (a draft of the report)" if made.culprit else ""
-    out.append(f"{made.folder}: bisect.json, bisect.log (for git bisect replay){mail_too}")
     return out
 
 

@@ -47,7 +47,8 @@ def bisected(history, kind, *options, code=0):
     """(bisect.json, the culprit that is to be found, the folder)."""
     tree, culprits = history
     ends = [f"--tree={tree}", "--good=good", f"--bad=bad-{kind}", "--guest=uml", bisect_history.CASE]
-    folder = Path(rig("bisect", *ends, *options, code=code).splitlines()[-1].partition(": bisect.json")[0])
+    page = Path(rig("bisect", *ends, *options, code=code).splitlines()[-1].partition(";")[0])
+    folder = page.parent
     return json.loads((folder / "bisect.json").read_text()), culprits[kind], folder
 
 

@@ -25,6 +25,7 @@ def test_the_culprit_is_found_among_commits_that_cannot_be_tried(session, find, 
     out = capsys.readouterr().out
     assert f"CULPRIT: {ids['c13'][:12]} io_uring: c13" in out
     assert f"its parent {ids['c12'][:12]} passes 11 of 11" in out
+    assert ids["c13"] in (made.folder / "report.html").read_text()
     assert made.confidence >= 0.99
     assert set(session.runs.values()) == {1}
     assert len(session.runs) <= 10
