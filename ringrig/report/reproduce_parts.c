@@ -239,6 +239,7 @@ static long tcp_pair(int ends[2])
 	socklen_t size = sizeof(name);
 	int one = 1, server = socket(AF_INET, SOCK_STREAM, 0);
 
+	ends[0] = -1;
 	ends[1] = socket(AF_INET, SOCK_STREAM, 0);
 	if (server < 0 || bind(server, (void *)&name, size) || listen(server, 1) ||
 	    getsockname(server, (void *)&name, &size) || connect(ends[1], (void *)&name, size))

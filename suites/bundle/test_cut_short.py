@@ -70,7 +70,7 @@ def test_the_last_buffer_is_known_to_be(
     No round is appended that would find no buffer and fail the request. io_ring_buffer_select(): REQ_F_BL_EMPTY;
     live in 6.18 and 7.2: `head + 1 == tail`, where head is 65535 and tail 0
     """
-    ring = make_ring(4096)
+    ring = make_ring(LAP // 2)
     group = Group(ring.ring, ring.arena, bgid=BGID)
     assert group.register() == 0
     ring.owns(BGID)
