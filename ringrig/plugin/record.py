@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -84,7 +85,7 @@ class Record:
             line["why"] = report.wasxfail
         elif report.failed:
             line["why"] = _first_words(report)
-            line["detail"] = report.longreprtext
+            line["detail"] = _words(report)
         # Of a case whose worker has died pytest-xdist makes one report, of no phase.
         if report.when not in ("setup", "call"):
             line["at"] = round(time.time(), 3)
@@ -220,7 +221,12 @@ def _outcome(report: pytest.TestReport) -> str:
     return report.outcome
 
 
+def _words(report: pytest.TestReport) -> str:
+    """Without the line that pytest-xdist puts above a worker's words."""
+    return re.sub(r"\A\[gw\d+\] .*\n", "", report.longreprtext)
+
+
 def _first_words(report: pytest.TestReport) -> str:
     crash = getattr(report.longrepr, "reprcrash", None)
-    text = crash.message if crash is not None else report.longreprtext
+    text = crash.message if crash is not None else _words(report)
     return str(text).strip().split("\n", 1)[0][:300]

@@ -116,7 +116,9 @@ class Verdict:
         ]
         out = [f"{word}: {plan.label}: {', '.join(parts) or 'no case ran'}"]
         if self._news["fatal"]:
-            out += ["", self._news["fatal"][1]]
+            said = self._news["fatal"][1]
+            out[0] += f": {_first_sentence(said).removeprefix(f'{plan.label}: ')}"
+            out += ["", said]
         if status == NothingRan.exit_code and not self._news["fatal"]:
             out.append("Every case was skipped: that is no pass.")
         for entry in self._news["uncertain"]:
@@ -154,6 +156,10 @@ class Verdict:
 
     def _shown(self) -> str:
         return os.path.relpath(self._context.folder, Path.cwd())
+
+
+def _first_sentence(text: str) -> str:
+    return text.splitlines()[0].partition(". ")[0].rstrip(".:")
 
 
 def _indent(text: str) -> list[str]:

@@ -22,8 +22,6 @@ _NAMING = ("--kernel", "--guest", "--config", "--patch")
 """The options of `rig run` that say which kernel ran."""
 _KNOWN = re.compile(r"known: (.*) \((\S+)\)")
 """The reason of a case that shows a known issue: title and link. Runs of old have no more."""
-_WORKER = re.compile(r"\A\[gw\d+\] .*\n")
-"""What pytest-xdist says above a failure."""
 _EXCERPT = 40
 """Console lines shown of a case: its first half and its last."""
 
@@ -193,7 +191,7 @@ def _case(told: dict[str, Any]) -> Case:
         outcome=told["outcome"],
         seconds=told["seconds"],
         why=told.get("why", "").removeprefix("Skipped: "),
-        detail=_WORKER.sub("", told.get("detail", "")),
+        detail=told.get("detail", ""),
         known=told.get("known") or (known[1] if (known := _KNOWN.fullmatch(told.get("why", ""))) else ""),
         guest=told.get("guest", ""),
         troubles=tuple(told.get("troubles", ())),

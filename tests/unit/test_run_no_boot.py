@@ -40,6 +40,8 @@ def test_a_guest_that_dies(clone, workers):
     run = clone.pytest("--accel", "tcg", *workers, kernel=clone.image)
 
     one_cause(run, 15, "virtme-ng-init: hello")
+    assert all(line["why"].endswith("The console's end:") for line in clone.results().values())
+    assert "[gw0]" not in (clone.latest / "results.jsonl").read_text()
     assert len((clone.root.parent / "pids").read_text().split()) == max(len(workers) * 2, 1)
 
 

@@ -247,6 +247,7 @@ def test_a_kernel_that_does_not_boot_is_one_cause(run, world, pytester, error, c
 
     assert result.ret == code
     assert verdict(result).startswith("NO VERDICT: ")
+    assert verdict(result).endswith(f": {error.what}")
     assert [name for name, _ in results(pytester)] in ([], ["a"])
     assert sum(line.strip() == "next: look" for line in result.outlines) == 1
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
