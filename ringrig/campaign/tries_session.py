@@ -9,13 +9,16 @@ import json
 from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 # Nothing of the rig's pytest side: pytest imports this module before it can rewrite that one's assertions.
 from ringrig.cache import writing
 from ringrig.campaign.commit_verdict import FAILED, Quota, Tally, Try
+
+if TYPE_CHECKING:
+    from ringrig.plugin.dispatch import Dispatch
 
 FILE = "tries.jsonl"
 _LEAST = 3
@@ -26,30 +29,44 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--tries", type=Quota.of, required=True, metavar="PASSES,FAILURES[,MARK]…")
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """What a session that was interrupted has left in the folder does not count."""
+    _file(session.config).unlink(missing_ok=True)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(
     item: pytest.Item, nextitem: pytest.Item | None
 ) -> Generator[None, object, object]:
-    from ringrig.plugin.dispatch import OUTCOME, Dispatch
+    from ringrig.plugin.dispatch import OUTCOME
 
     quota: Quota = item.config.getoption("tries")
     several = len(item.session.items)
     passes = quota.passes if several == 1 else max(_LEAST, quota.passes // several)
     quota = Quota(passes=passes, failures=quota.failures, marks=quota.marks)
-    dispatch = item.config.pluginmanager.get_plugin("ringrig-dispatch")
-    assert isinstance(dispatch, Dispatch)
+    dispatch = _dispatch(item.config)
     tally = Tally()
     result = yield
     while (outcome := item.stash.get(OUTCOME, None)) is not None:
         one = _try(item.nodeid, outcome)
         tally.add(one, quota.marks)
-        with writing("the tries"), Path(dispatch.keeper.plan.folder, FILE).open("a") as file:
+        with writing("the tries"), _file(item.config).open("a") as file:
             file.write(json.dumps(asdict(one)) + "\n")
         if tally.enough(quota):
             break
         del item.stash[OUTCOME]  # it is missing where the next try finds no guest to run in
         dispatch.pytest_runtest_protocol(item, None)
     return result
+
+
+def _dispatch(config: pytest.Config) -> Dispatch:
+    found = config.pluginmanager.get_plugin("ringrig-dispatch")
+    assert found is not None, "a session of tries runs its cases itself: -n0"
+    return cast("Dispatch", found)
+
+
+def _file(config: pytest.Config) -> Path:
+    return Path(_dispatch(config).keeper.plan.folder, FILE)
 
 
 def _try(nodeid: str, outcome: Any) -> Try:
