@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`rig bench boot|build|nops …`; the exit code. BadSpec, and the RigErrors of what it measures."""
+    """`rig bench boot|build|nops …`, `rig bench --kernel A --kernel B`; the exit code. BadSpec, and the RigErrors of what it measures."""
     name, rest = (arguments[0] if arguments else ""), arguments[1:]
     if name == "boot":
         from ringrig.bench import boot
@@ -20,10 +20,17 @@ def main(arguments: Sequence[str]) -> int:
         from ringrig.bench import nops
 
         return nops.main(rest)
+    if name.startswith("-") and name not in {"-h", "--help"}:
+        from ringrig.bench import compare
+
+        return compare.main(arguments)
     if name in {"-h", "--help"}:
         print("usage: rig bench boot …    what a boot and a case cost")
         print("       rig bench build …   what a kernel's build costs, beside virtme-ng's own configuration")
         print("       rig bench nops …    what a provided buffer costs, beside the RFC's table")
+        print(
+            "       rig bench --kernel A … --kernel B …   whether it costs more in one kernel than in the other"
+        )
         return 0
     from ringrig.errors import BadSpec
 

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from rich.console import Console
 
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
             order = Order(
                 native=str(folder), rounds=chosen.rounds, seconds=chosen.seconds, answer=f"{scratch}/answer"
             )
-            found = _on_host(order) if kernel == "host" else _in_guest(kernel, rest, order)
+            found = _on_host(order) if kernel == "host" else in_guest(kernel, rest, order)
         if isinstance(found, int):
             codes.append(found)
             continue
@@ -167,11 +167,13 @@ def _on_host(order: Order) -> Result:
     return Result(label=f"host ({platform.release()})", where="host", measured=measured)
 
 
-def _in_guest(kernel: str, others: Sequence[str], order: Order) -> Result | int:
-    """The figures, or the exit code of a session that gave none and has said why."""
+def in_guest(
+    kernel: str, others: Sequence[str], order: Order, *, output: IO[Any] | None = None
+) -> Result | int:
+    """The figures, or the exit code of a session that gave none and has said why, on `output` (default: standard error)."""
     command = [*runs.command(kernel, others), *_PLUGINS, f"--nops-order={order.to_json()}"]
     code = subprocess.run(
-        command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False
+        command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=output or sys.stderr, stderr=output, check=False
     ).returncode
     answer = Path(order.answer)
     if answer.exists():

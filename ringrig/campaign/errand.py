@@ -61,7 +61,9 @@ def done(order: dict[str, Any]) -> dict[str, Any]:
     if not fetched(order["campaign"], [order["suite"], order["kernel"]]):
         return {}
     base = Path(os.environ[PLACE])
-    with tempfile.TemporaryDirectory(prefix="job-", dir=base.parent) as scratch:
+    live = base.parent / "live"  # named after its process: cache.py and the next session know what to do with left-overs
+    live.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-job-", dir=live) as scratch:
         folder = Path(scratch, "run")
         folder.mkdir()
         places = {"suite": base / order["suite"], "kernel": base / order["kernel"], "folder": folder}

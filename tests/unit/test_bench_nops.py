@@ -151,7 +151,7 @@ def measuring(monkeypatch):
     answers = {}
     monkeypatch.setattr(nops.native, "build", lambda say: "")
     monkeypatch.setattr(nops, "_on_host", lambda order: answers["host"])
-    monkeypatch.setattr(nops, "_in_guest", lambda kernel, rest, order: answers[kernel])
+    monkeypatch.setattr(nops, "in_guest", lambda kernel, rest, order: answers[kernel])
     return answers
 
 
