@@ -36,9 +36,9 @@ class Failure:
 
 @dataclass(slots=True, kw_only=True)
 class Bug:
-    """A known bug; `cells`: for each run the cases that show it, and those that passed although it is known (-1: not known there)."""
+    """A known bug; `cells`: for each run the cases that show it, and those that passed although it is known there."""
 
-    id: str
+    ids: list[str]
     title: str
     link: str
     expires: str
@@ -100,21 +100,23 @@ def left_out(folder: Folder) -> list[tuple[str, list[int]]]:
 
 
 def bugs(folder: Folder) -> list[Bug]:
-    """Those that a case of the folder shows or should show, in the order of their ids."""
-    ids = sorted({case.known for run in folder.runs for case in run.cases.values() if case.known})
-    return [_bug(name, folder) for name in ids]
+    """Those that a case of the folder shows or should show, by title: several known issues may speak of one bug."""
+    found: dict[tuple[str, str], Bug] = {}
+    for name in sorted({case.known for run in folder.runs for case in run.cases.values() if case.known}):
+        about = next((run.issues[name] for run in folder.runs if name in run.issues), {})
+        title, link = about.get("title", name), about.get("link", "")
+        none = [(0, 0)] * len(folder.runs)
+        bug = found.setdefault(
+            (title, link),
+            Bug(ids=[], title=title, link=link, expires=about.get("expires", ""), cells=none),
+        )
+        bug.ids.append(name)
+        bug.cells = [
+            (shown + _count(run, name, "xfailed"), hidden + _count(run, name, "xpassed"))
+            for (shown, hidden), run in zip(bug.cells, folder.runs, strict=True)
+        ]
+    return [found[key] for key in sorted(found)]
 
 
-def _bug(name: str, folder: Folder) -> Bug:
-    about = next((run.issues[name] for run in folder.runs if name in run.issues), {})
-    cells = []
-    for run in folder.runs:
-        outcomes = [case.outcome for case in run.cases.values() if case.known == name]
-        cells.append((outcomes.count("xfailed"), outcomes.count("xpassed")))
-    return Bug(
-        id=name,
-        title=about.get("title", name),
-        link=about.get("link", ""),
-        expires=about.get("expires", ""),
-        cells=cells,
-    )
+def _count(run: Run, known: str, outcome: str) -> int:
+    return sum(case.known == known and case.outcome == outcome for case in run.cases.values())

@@ -289,3 +289,16 @@ def test_a_series_is_a_row_for_each_patch(tmp_path):
     ):
         assert words in read.text
     assert "changed lines that no case ran: io_uring/kbuf.c:7,8" in read.text
+
+
+def test_issues_of_one_title_are_one_bug(tmp_path):
+    """Its cases are counted together."""
+    issues = [{**ISSUE, "id": name} for name in ("b-readv", "a-read")]
+    lines = [
+        {"nodeid": f"{A}::{one['id']}", "outcome": "xfailed", "seconds": 0, "why": "k", "known": one["id"]}
+        for one in issues
+    ]
+
+    (bug,) = page.bugs(folders.read(a_run(tmp_path / "r", lines=lines, known=issues)))
+
+    assert (bug.ids, bug.cells) == (["a-read", "b-readv"], [(2, 0)])
