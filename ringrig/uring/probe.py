@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypedDict
 
-from ringrig.uring import bufring, compat, libc
+from ringrig.uring import bufring, compat, fuse, libc
 from ringrig.uring import consts as c
 from ringrig.uring.counters import multiprocessor
 from ringrig.uring.disks import loop_control, null_blk_folder
@@ -153,6 +153,7 @@ def _findings(ring: Ring, arena: Arena, features: int) -> list[tuple[str, str]]:
         ("disk_file", _can(arena.disk_file)),
         ("loop_disk", _can(lambda: loop_control(arena))),
         ("polled_disk", _can(lambda: null_blk_folder(arena))),
+        ("fuse_file", _can(fuse.look)),
         ("memfd_secret", _can(lambda: arena.secret(libc.PAGE_SIZE))),
     ]
 
