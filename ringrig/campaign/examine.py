@@ -10,9 +10,10 @@ from pathlib import Path
 from ringrig.cache import Say
 from ringrig.campaign.commit_verdict import Quota, Tally, Try, Verdict, verdict
 from ringrig.campaign.crew import Crew
+from ringrig.campaign.history import SHORT
 from ringrig.campaign.job import Job, Result
 from ringrig.campaign.tries_session import FILE
-from ringrig.errors import RigError
+from ringrig.errors import NoBoot, RigError
 
 SESSION = "ringrig.campaign.tries_session"
 _AGAIN = 2
@@ -63,27 +64,31 @@ class Lab:
     def examine(self, commits: Sequence[str], words: Sequence[str], quota: Quota) -> dict[str, Examination]:
         """All of them, by commit. KeyboardInterrupt; Stopped; RigErrors of the crew."""
         found: dict[str, Examination] = {}
+        no_boot: set[str] = set()
         for again in range(_AGAIN + 1):
-            tasks = [self._task(one, words, quota) for one in commits if one not in found]
+            tasks = [self._task(one, one in no_boot, words, quota) for one in commits if one not in found]
             for result in self.hands.results(tasks):
                 made = examination(result, quota)
-                if made.verdict.word == "interrupted":
+                commit, word = made.commit, made.verdict.word
+                if word == "interrupted":
                     raise KeyboardInterrupt
-                if made.verdict.word != "trouble":
-                    found[made.commit] = made
+                if word == "trouble":
+                    (made.folder / "job.json").unlink(missing_ok=True)  # what failed so is not done
+                    if again == _AGAIN:
+                        why = f"{commit[:SHORT]} cannot be examined: {made.verdict.why}"
+                        raise Stopped(why, code=result.exit_code)
+                elif result.exit_code == NoBoot.exit_code and commit not in no_boot and again < _AGAIN:
+                    no_boot.add(commit)  # on a busy machine it may only have been slow
+                else:
+                    found[commit] = made
                     continue
-                (made.folder / "job.json").unlink(missing_ok=True)  # what failed so is not done
-                if again == _AGAIN:
-                    raise Stopped(
-                        f"{made.commit[:12]} cannot be examined: {made.verdict.why}", code=result.exit_code
-                    )
-                self.say(f"{made.commit[:12]}: {made.verdict.why}; once more")
+                self.say(f"  {commit[:SHORT]} {made.verdict.why}; once more")
             if len(found) == len(commits):
                 break
         return found
 
-    def _task(self, commit: str, words: Sequence[str], quota: Quota) -> tuple[Job, Path]:
-        name = commit[:12]
+    def _task(self, commit: str, again: bool, words: Sequence[str], quota: Quota) -> tuple[Job, Path]:
+        name = f"{commit[:SHORT]}{'-again' if again else ''}"
         made = job(
             f"tree:{self.tree}@{commit}",
             name=name,

@@ -27,6 +27,7 @@ def test_the_culprit_is_found_among_commits_that_cannot_be_tried(session, find, 
     assert f"its parent {ids['c12'][:12]} passes 11 of 11" in out
     assert ids["c13"] in (made.folder / "report.html").read_text()
     assert made.confidence >= 0.99
+    assert session.runs.pop(ids["c7"], 2) == 2  # what does not boot is booted twice
     assert set(session.runs.values()) == {1}
     assert len(session.runs) <= 10
     assert any("does not build: io_uring/kbuf.c:7: error: nonsense" in one for one in said)

@@ -96,7 +96,8 @@ def test_interrupted_at_every_stage_it_goes_on(session, find):
         _, made, _ = find(commits, "--resume", str(half.folder))
 
         assert made.culprit == whole.culprit == ids["c6"]
-        assert set(session.runs.values()) == {1}
+        assert {one for one, times in session.runs.items() if times != 1} <= {ids["c8"]}
+        assert sum(session.runs.values()) == jobs
         assert made.seen.keys() == whole.seen.keys()
 
 
