@@ -18,8 +18,9 @@ from ringrig.plugin.record import results
 OUTCOMES = ("passed", "failed", "error", "xfailed", "xpassed", "skipped")
 _CAMPAIGNS = {"matrix": "kernels", "series": "rows", "bisect": "examined", "mutants": ""}
 """What names their runs' folders in the JSON of each."""
-_NAMING = ("--kernel", "--guest", "--config", "--patch")
-"""The options of `rig run` that say which kernel ran."""
+JUDGE = "--judged-by"
+_NAMING = ("--kernel", "--guest", "--config", "--patch", JUDGE)
+"""The options of `rig run` that say which kernel ran, and what judged it."""
 _KNOWN = re.compile(r"known: (.*) \((\S+)\)")
 """The reason of a case that shows a known issue: title and link. Runs of old have no more."""
 _EXCERPT = 40

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ringrig.report.folder import Case, Folder, Run
+from ringrig.report.folder import JUDGE, Case, Folder, Run
 
 _MOST = 300
 """Failures with their evidence on a page."""
@@ -81,13 +81,18 @@ def _failure(number: int, run: Run, case: Case) -> Failure:
         detail="\n".join([*lines[:_LINES], *left]),
         console="\n".join(run.excerpt(case)),
         rerun=command("run", case.nodeid, run.arguments),
-        reproduce=command("reproduce", case.nodeid, run.arguments),
+        reproduce=command("reproduce", case.nodeid, of_kernel(run)),
     )
 
 
 def command(verb: str, nodeid: str, arguments: Sequence[str]) -> str:
     """To be pasted into a shell in the clone."""
     return shlex.join(["./rig", verb, *arguments, nodeid])
+
+
+def of_kernel(run: Run) -> list[str]:
+    """Of its arguments those that `rig reproduce` takes too."""
+    return [word for word in run.arguments if not word.startswith(JUDGE)]
 
 
 def left_out(folder: Folder) -> list[tuple[str, list[int]]]:

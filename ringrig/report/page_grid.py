@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from ringrig.report.folder import Folder
+from ringrig.report.page_failures import of_kernel
 
 LETTERS = {"passed": ".", "failed": "F", "error": "E", "xfailed": "k", "xpassed": "X", "skipped": "-"}
 _ABSENT = " "
@@ -34,11 +34,9 @@ def grid(folder: Folder, places: dict[tuple[int, str], int]) -> dict[str, Any]:
         entry = [letters, why, at] if at else [letters, why] if why else letters
         files.setdefault(path, {}).setdefault(test, {})[parameters.removesuffix("]")] = entry
     return {
-        "runs": [{"name": run.name, "arguments": _shown(run.arguments)} for run in folder.runs],
+        "runs": [
+            {"name": run.name, "run": run.arguments, "reproduce": of_kernel(run)} for run in folder.runs
+        ],
         "files": files,
         "whys": list(whys),
     }
-
-
-def _shown(arguments: Sequence[str]) -> list[str]:
-    return [word.replace("=", " ", 1) for word in arguments]

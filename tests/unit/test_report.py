@@ -11,6 +11,7 @@ from ringrig import cli
 from ringrig.errors import BadSpec, NoSpace
 from ringrig.report import folder as folders
 from ringrig.report import junit, kcidb, ktap
+from ringrig.report.page_failures import of_kernel
 
 
 @pytest.fixture
@@ -28,7 +29,8 @@ def test_a_run(run):
     (one,) = run.runs
 
     assert run.kind == "run"
-    assert one.arguments == ("--kernel=source:6.12", "--guest=uml")
+    assert one.arguments == ("--kernel=source:6.12", "--guest=uml", "--judged-by=debian:6.12")
+    assert of_kernel(one) == ["--kernel=source:6.12", "--guest=uml"]
     assert one.count == {"passed": 1, "failed": 2, "error": 2, "xfailed": 1, "xpassed": 1, "skipped": 1}
     (line,) = one.excerpt(one.cases[f"{A}::test_4[a#1]"])
     assert line.endswith("WARNING: CPU: 0 PID: 180 at io_uring/kbuf.c:1")

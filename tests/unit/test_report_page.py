@@ -203,7 +203,7 @@ def test_in_a_browser(matrix, tmp_path):
     assert seen["focused"]
     assert seen["found"] == f"2 of {len(LINES)} cases"
     assert "failed on source:6.12: got -EINVAL </script><b>" in seen["panel"]
-    assert "./rig reproduce --kernel source:6.12" in seen["panel"]
+    assert "./rig reproduce --kernel=source:6.12" in seen["panel"]
     assert seen["link"] == "#f0"
 
 

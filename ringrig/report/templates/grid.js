@@ -112,9 +112,8 @@ function panel(line, one, run) {
     link.href = `#f${place}`;
     made.append(link);
   }
-  const words = [...data.runs[run].arguments.map((word) => word.split(" ").map(quoted).join(" ")), quoted(one.id)].join(" ");
-  made.append(command(`./rig run ${words}`));
-  if ("FEk".includes(one.letters[run])) made.append(command(`./rig reproduce ${words}`));
+  for (const verb of "FEk".includes(one.letters[run]) ? ["run", "reproduce"] : ["run"])
+    made.append(command(["./rig", verb, ...data.runs[run][verb].map(quoted), quoted(one.id)].join(" ")));
   line.after(made);
 }
 
