@@ -19,6 +19,7 @@ from ringrig.campaign.csource import Source, walk
 from ringrig.campaign.lines_session import FOLDER, NOTES
 from ringrig.kernel import fragments
 
+_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _MEASURED = "io_uring/"
 """The folder whose files can be measured."""
 _PARTS = ("preproc_if", "preproc_ifdef", "preproc_else", "preproc_elif")
@@ -70,7 +71,7 @@ def of(folder: Path, changed: Mapping[str, Sequence[int]]) -> Lines:
         counts = {number: times for (file, number), times in executed.items() if file == name}
         if not counts and name.endswith(".c") and Path(name).stem not in measured:
             # make was told to measure it, so it made no object of it.
-            _put(found.uncompiled, name, [number for number in lines if _is_code(text, number)])
+            _put(found.uncompiled, name, [number for number in lines if number in _code(text)])
             continue
         for number, kind in _kinds(text, lines, counts).items():
             _put({"ran": found.ran, "idle": found.idle, "uncompiled": found.uncompiled}[kind], name, [number])
@@ -105,10 +106,10 @@ def _executed(folder: Path, notes: Path) -> Counter[tuple[str, int]]:
 
 def _kinds(text: str, lines: Sequence[int], counts: Mapping[int, int]) -> dict[int, str]:
     """ran, idle or uncompiled for each line that has code; one within a statement goes with where the statement begins."""
-    root = Source(text).root
+    root, code = Source(text).root, _code(text)
     out = {}
     for number in lines:
-        if not _is_code(text, number):
+        if number not in code:
             continue
         own, region = _places(root, number - 1)
         at = next((line for line in (number, *own) if line in counts), None)
@@ -134,7 +135,8 @@ def _places(root: tree_sitter.Node, row: int) -> tuple[list[int], range | None]:
     return own, region
 
 
-def _is_code(text: str, number: int) -> bool:
-    rows = text.split("\n")
-    row = rows[number - 1].strip() if 0 < number <= len(rows) else ""
-    return bool(re.search(r"\w", re.sub(r"/\*.*?(?:\*/|$)|//.*|^\*.*", "", row))) and not row.startswith("#")
+def _code(text: str) -> set[int]:
+    """The lines with something that could be code: neither comment, nor blank, nor brackets alone, nor for the preprocessor."""
+    bare = _COMMENT.sub(lambda found: "\n" * found[0].count("\n"), text)
+    rows = enumerate(bare.split("\n"), start=1)
+    return {number for number, row in rows if re.search(r"\w", row) and not row.lstrip().startswith("#")}
