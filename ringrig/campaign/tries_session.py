@@ -76,15 +76,17 @@ def _try(nodeid: str, outcome: Any) -> Try:
     late = [trouble for name, trouble in outcome.late if name == nodeid]
     troubles = [*outcome.troubles, *late, *(trouble for trouble, _ in outcome.uncertain)]
     failed = next((report for report in reports if report["outcome"] == "failed"), None)
-    marks = [trouble.fingerprint or trouble.kind for trouble in troubles]
-    said = [*([_first_line(failed["longrepr"])] if failed else []), *(trouble.what for trouble in troubles)]
+    marks: dict[str, str] = {FAILED: _first_line(failed["longrepr"])} if failed else {}
+    for trouble in troubles:
+        marks.setdefault(trouble.fingerprint or trouble.kind, trouble.what)
+    said = list(marks.values())
     word = "failed" if failed or troubles else "passed"
     if word == "passed" and (left_out := next((r for r in reports if r["outcome"] == "skipped"), None)):
         word, said = "skipped", [str(left_out["longrepr"][-1])]
     return Try(
         nodeid=nodeid,
         outcome=word,
-        marks=tuple(dict.fromkeys([*([FAILED] if failed else []), *marks])),
+        marks=tuple(marks),
         why="; ".join(said),
         seconds=round(sum(report["duration"] for report in reports), 4),
     )

@@ -74,13 +74,13 @@ def test_a_failure_in_the_cases_own_words(tries):
 
 
 @pytest.mark.parametrize(
-    "how", [{"troubles": [SPLAT]}, {"late": [(CASE, SPLAT)]}, {"uncertain": [(SPLAT, [CASE])]}]
+    "how", [{"troubles": [SPLAT, SPLAT]}, {"late": [(CASE, SPLAT)]}, {"uncertain": [(SPLAT, [CASE])]}]
 )
 def test_a_splat_has_its_fingerprint(tries, how):
     """Found at once, late, or with nobody to blame but the case."""
     found = tries([outcome(**how)] * 9, Quota(passes=5, marks=("failed",)))
 
-    assert [one["marks"] for one in found] == [["abc"]] * 3
+    assert [(one["marks"], one["why"]) for one in found] == [(["abc"], SPLAT.what)] * 3
 
 
 def test_what_is_left_out_is_tried_once(tries):
