@@ -287,7 +287,6 @@ def _parser(name: str, description: str) -> argparse.ArgumentParser:
 
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
-    "bisect": _bisect,
     "build": _build,
     "test": _test,
     "doctor": _doctor,
@@ -296,6 +295,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "shell": _shell,
     "gdb": _gdb,
     "bench": _bench,
+    "bisect": _bisect,
     "compare": _compare,
     "coverage": _coverage,
     "explain": _explain,
