@@ -48,7 +48,7 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> tuple[Series, int]
         with writing("a folder below runs"):
             folder.mkdir(parents=True, exist_ok=True)
         applied = series.begin(asked, folder, say=say)
-    tested = series.test(asked, applied, folder, workers=chosen.workers, root=root, say=say)
+    tested = series.carry_out(asked, applied, folder, workers=chosen.workers, root=root, say=say)
     return tested, _number(given, mail)
 
 

@@ -33,7 +33,7 @@ class Row:
     verdict: str = ""
     words: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
-    """build, boot, cases, rest."""
+    """build, boot, cases, rest; again: what was run again took."""
     count: dict[str, int] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
     breaks: list[str] = field(default_factory=list)
@@ -79,11 +79,15 @@ class Series:
     left: list[int] = field(default_factory=list)
     base_failing: dict[str, str] = field(default_factory=dict)
     base_flaky: list[str] = field(default_factory=list)
-    seconds: float = 0.0
 
     @property
     def patches(self) -> list[Row]:
         return self.rows[1:]
+
+    @property
+    def seconds(self) -> float:
+        """Of all its kernels, whether they were built and run now or before."""
+        return round(sum(sum(row.seconds.values()) for row in self.rows), 1)
 
     @property
     def exit_code(self) -> int:

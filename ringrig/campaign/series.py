@@ -21,6 +21,7 @@ from ringrig.campaign.patches import changed
 from ringrig.campaign.rows import NO_BOOT, NO_BUILD, Row, Series, judge, latest
 from ringrig.campaign.timing import seconds_of
 from ringrig.errors import (
+    BadConfig,
     BadSpec,
     BuildFailed,
     GuestLacks,
@@ -59,7 +60,7 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> Series:
         asked = asking.ask(chosen, given, cases, root=root, say=say)
         folder = runs.new_folder(root, "series")
         applied = begin(asked, folder, say=say)
-    return test(asked, applied, folder, workers=chosen.workers, root=root, say=say)
+    return carry_out(asked, applied, folder, workers=chosen.workers, root=root, say=say)
 
 
 def begin(asked: Asked, folder: Path, *, say: Say) -> Applied:
@@ -74,7 +75,7 @@ def begin(asked: Asked, folder: Path, *, say: Say) -> Applied:
     return applied
 
 
-def test(asked: Asked, applied: Applied, folder: Path, *, workers: int, root: Path, say: Say) -> Series:
+def carry_out(asked: Asked, applied: Applied, folder: Path, *, workers: int, root: Path, say: Say) -> Series:
     """Base and patches, one after the other; what `folder` holds already is not done again. Raises RigErrors."""
     tester = _Tester(asked, applied, folder, workers=workers, root=root, say=say)
     try:
@@ -114,14 +115,13 @@ class _Tester:
         )
 
     def series(self) -> Series:
-        series, began = self.series_so_far, time.monotonic()
+        series = self.series_so_far
         self._write_fragment()
         series.rows.append(self._of_base())
         self._keep()
         for number in self._asked.numbers:
             series.rows.append(self._of_patch(number))
             series.left = series.left[1:]
-            series.seconds = round(time.monotonic() - began, 1)
             self._keep()
         return series
 
@@ -141,12 +141,12 @@ class _Tester:
         # Law 7: the kernel on trial does not choose its judge.
         self._judge = [f"--judged-by={profile_for(self._asked.base.spec, release).name}"]
         failing = [name for name, case in self._base.cases.items() if case.outcome in BAD]
-        _, series.base_flaky = self._again(0, failing)
+        series.base_flaky = self._again(row, failing)
         series.base_failing = {
             name: self._base.cases[name].why for name in failing if name not in series.base_flaky
         }
         self._fill(row, result, build)
-        self._say(f"  {row.words} ({result.seconds + build:.0f} s)")
+        self._say(f"  {row.words} ({sum(row.seconds.values()):.0f} s)")
         return row
 
     def _of_patch(self, number: int) -> Row:
@@ -162,7 +162,7 @@ class _Tester:
         self._say(f"{number} of {self._total}: {row.subject}")
         try:
             result, build = self._tested(number)
-        except BuildFailed as error:
+        except (BuildFailed, BadConfig) as error:
             row.verdict, row.words = NO_BUILD, error.what
             self._say(f"  {NO_BUILD}")
             return row
@@ -181,23 +181,27 @@ class _Tester:
         last = latest(series.rows)
         known = set(last.faults if last is not None else ())
         doubtful = [name for name in found.newly_failing if name not in known]
-        failed, _ = self._again(row.number, doubtful)
-        confirmed = [name for name in found.newly_failing if name in known or name in failed]
+        passed = set(self._again(row, doubtful))
+        confirmed = [name for name in found.newly_failing if name not in passed]
         if self._asked.lines:
             first = 1 if self._asked.only_tip else row.number
             row.lines = exercised.of(result.folder, changed(self._applied.changes(first, row.number)))
             row.exercised = row.lines.word
         judge(row, found, ran, confirmed=confirmed, before=series.rows, allow_skips=self._asked.allow_skips)
 
-    def _again(self, number: int, names: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Cases that failed, run again: those that fail again, and those that pass then."""
-        if not names:
-            return [], []
-        some = names[:_AGAIN]
-        self._say(f"  {len(names)} cases fail; running {len(some)} of them again")
-        result = self._do(self._job(number, some, name="again"))
-        passed = [name for name in some if name in result.cases and result.cases[name].outcome in GOOD]
-        return [name for name in names if name not in passed], passed
+    def _again(self, row: Row, names: Sequence[str]) -> list[str]:
+        """Of cases that failed, those that pass when they are run again, as many of them as it takes to believe the rest."""
+        passed: list[str] = []
+        for at in range(0, len(names), _AGAIN):
+            some = names[at : at + _AGAIN]
+            self._say(f"  {len(names)} cases fail; running {len(some)} of them again")
+            again = self._do(self._job(row.number, some, name=f"again-{at // _AGAIN + 1}"))
+            row.seconds["again"] = round(row.seconds.get("again", 0.0) + again.seconds, 1)
+            mine = [name for name in some if name in again.cases and again.cases[name].outcome in GOOD]
+            passed += mine
+            if not mine:
+                break
+        return passed
 
     def _tested(self, number: int) -> tuple[Result, float]:
         """The run on a kernel of the series, and the seconds that its build took (0 where nothing was built)."""
@@ -259,7 +263,7 @@ class _Tester:
 
     def _fill(self, row: Row, result: Result, build: float) -> None:
         row.words, row.count = result.verdict, dict(result.count())
-        row.seconds = seconds_of(result, build)
+        row.seconds |= seconds_of(result, build)
 
     def _keep(self) -> None:
         series = self.series_so_far

@@ -23,7 +23,7 @@ _SHOWN = 8
 _COLUMNS = 72
 _WIDTH = 120
 """Of what goes into a file or a pipe."""
-_TIMES = ("build", "boot", "cases", "rest")
+_TIMES = ("build", "boot", "cases", "again", "rest")
 _COLOURS = {BREAKS: "red", NO_BUILD: "red", NO_BOOT: "red", STILL: "yellow", MENDS: "green", "ok": "green"}
 
 

@@ -27,9 +27,9 @@ class Machine:
             return known
         self.jobs.append(job)
         folder.mkdir(exist_ok=True)
-        first, again, _ = job.name.partition("-again")
+        first, again, _ = job.name.partition("-again-")
         outcomes = self.outcomes.get(job.name, self.outcomes.get(first, GOOD))
-        if again and not job.name.endswith("booted-again"):
+        if again:
             outcomes = {name: outcomes.get(name, "failed") for name in job.cases if not name.startswith("-")}
         code = self.codes.get(job.name, int("failed" in outcomes.values()))
         lines = [

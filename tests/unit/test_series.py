@@ -68,7 +68,7 @@ def test_the_first_patch_that_breaks_and_the_one_that_mends(machine, tree, capsy
     """What fails is run again first; what stays broken is run again no more; a case that fails on the base is no regression."""
     machine.outcomes = {
         "base": {**GOOD, "e": "failed"},
-        "base-again": {"e": "failed"},
+        "base-again-1": {"e": "failed"},
         "1-of-3": {**GOOD, "a": "failed", "e": "failed"},
         "2-of-3": {**GOOD, "a": "failed", "b": "passed", "e": "failed"},
         "3-of-3": {**GOOD, "e": "passed"},
@@ -77,7 +77,7 @@ def test_the_first_patch_that_breaks_and_the_one_that_mends(machine, tree, capsy
     found = run(tree)
 
     assert verdicts(found) == [BREAKS, STILL, MENDS]
-    assert machine.names == ["base", "base-again", "1-of-3", "1-of-3-again", "2-of-3", "3-of-3"]
+    assert machine.names == ["base", "base-again-1", "1-of-3", "1-of-3-again-1", "2-of-3", "3-of-3"]
     assert found.patches[0].faults == {"a": "failed: 5 != 6"}
     assert found.patches[2].newly_passing == ["e"]
     assert found.base_failing == {"e": "failed: 5 != 6"}
@@ -93,9 +93,9 @@ def test_flaky_cases_break_nothing(machine, tree, capsys):
     """Neither one that passes when run again, nor one that does so on the base."""
     machine.outcomes = {
         "base": {**GOOD, "e": "failed"},
-        "base-again": {"e": "passed"},
+        "base-again-1": {"e": "passed"},
         "1-of-3": {**GOOD, "a": "failed", "e": "passed"},
-        "1-of-3-again": {"a": "passed"},
+        "1-of-3-again-1": {"a": "passed"},
         "2-of-3": {**GOOD, "e": "failed"},
         "3-of-3": {**GOOD, "e": "passed"},
     }
@@ -162,7 +162,7 @@ def test_only_the_tip(machine, tree, capsys):
 
     found = run(tree, "--only-tip")
 
-    assert machine.names == ["base", "3-of-3", "3-of-3-again"]
+    assert machine.names == ["base", "3-of-3", "3-of-3-again-1"]
     assert reports.report(found) == 1
     assert "The series breaks 1 case" in capsys.readouterr().out
 

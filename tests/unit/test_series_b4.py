@@ -76,7 +76,7 @@ def test_each_mail_has_its_check_and_the_series_runs_once(machine, tree, review,
     for number in (1, 2, 3, 0):
         found[number] = asked(tree, monkeypatch, review[number], "--b4-check")
 
-    assert machine.names == ["base", "1-of-3", "2-of-3", "2-of-3-again", "3-of-3"]
+    assert machine.names == ["base", "1-of-3", "2-of-3", "2-of-3-again-1", "3-of-3"]
     assert [found[number][0] for number in (1, 2, 3, 0)] == [0, 1, 0, 1]
     [first], [second], [third] = (json.loads(found[number][1]) for number in (1, 2, 3))
     assert [one["status"] for one in (first, second, third)] == ["pass", "fail", "pass"]
