@@ -58,8 +58,9 @@ class Bisection:
         return confidence.reached(self.rate, passes, doubt=(1 - self.asked.confidence) / 2)
 
     def fact(self, commit: str) -> Commit:
-        if commit not in self.facts:
-            self.facts[commit] = about(Path(self.asked.tree), commit)
+        if found := self.history.facts.get(commit) or self.facts.get(commit):
+            return found
+        self.facts[commit] = about(Path(self.asked.tree), commit)
         return self.facts[commit]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ringrig.errors import BadSpec, WrongEnds
@@ -46,6 +46,7 @@ class History:
     bad: str
     parents: Mapping[str, tuple[str, ...]]
     bases: tuple[str, ...] = ()
+    facts: Mapping[str, Commit] = field(default_factory=dict)
 
 
 def repository(given: str) -> Path:
@@ -87,14 +88,26 @@ def history(tree: Path, good: str, bad: str) -> History:
             f"The range is empty: {ends}, but bad is an ancestor of good.",
             next_step="swap them, if the case fails on the newer one; rig bisect does not look for what repaired a case",
         )
-    told = git(["rev-list", "--topo-order", "--reverse", "--parents", bad, "--not", good, *bases], where=tree)
-    parents = {line.split()[0]: tuple(line.split()[1:]) for line in told.splitlines()}
-    return History(good=good, bad=bad, parents=parents, bases=() if bases == (good,) else bases)
+    told = git(
+        ["log", "--topo-order", "--reverse", *_PLAIN, f"--format={_FORMAT}", bad, "--not", good, *bases],
+        where=tree,
+    )
+    facts = {commit.id: commit for commit in map(_commit, told.split("\n"))}
+    return History(
+        good=good,
+        bad=bad,
+        parents={name: commit.parents for name, commit in facts.items()},
+        bases=() if bases == (good,) else bases,
+        facts=facts,
+    )
 
 
 def about(tree: Path, commit: str) -> Commit:
     """A commit's facts."""
-    told = git(["log", "-1", *_PLAIN, f"--format={_FORMAT}", commit], where=tree)
+    return _commit(git(["log", "-1", *_PLAIN, f"--format={_FORMAT}", commit], where=tree))
+
+
+def _commit(told: str) -> Commit:
     name, subject, author, mail, day, parents = told.split("\0")
     return Commit(id=name, subject=subject, author=author, mail=mail, day=day, parents=tuple(parents.split()))
 
