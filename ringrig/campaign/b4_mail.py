@@ -20,7 +20,6 @@ import b4
 
 from ringrig.cache import Say, writing
 from ringrig.campaign import asked as asking
-from ringrig.campaign import base as bases
 from ringrig.campaign import intake, series
 from ringrig.campaign.asked import Asked
 from ringrig.campaign.patches import Given, has_diff, patch_id
@@ -29,8 +28,10 @@ from ringrig.errors import BadSpec
 from ringrig.kernel.repo import asks, git
 
 
-def run(arguments: Sequence[str], *, root: Path, say: Say) -> tuple[Series, int]:
+def run(arguments: Sequence[str], *, root: Path, say: Say) -> tuple[Series, int | None]:
     """The series that a mail belongs to, tested, and the mail's number in it: 0 for a cover letter, or where no mail came.
+
+    None: the mail is of a revision that was not tested.
 
     BadSpec: b4 does not say which series that is; and RigErrors of the series.
     """
@@ -42,14 +43,15 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> tuple[Series, int]
     given = _of_prep() if chosen.b4_prep_check else _of_review(mail, chosen)
     asked = asking.ask(chosen, given, chosen.given, root=root, say=say)
     folder = root / "runs" / f"b4-{_digest(asked)}_series"
-    if (folder / "asked.json").exists():
-        applied = bases.apply(asked.given, asked.base, folder / "patches", say=say)
-    else:
-        with writing("a folder below runs"):
-            folder.mkdir(parents=True, exist_ok=True)
-        applied = series.begin(asked, folder, say=say)
+    known = asking.stored(folder)[1] if (folder / "asked.json").exists() else []
+    with writing("a folder below runs"):
+        folder.mkdir(parents=True, exist_ok=True)
+    applied = series.begin(asked, folder, say=say)
+    if known and known != list(applied.trees):  # a tree that is tested as it is has changed
+        for file in folder.glob("*/job.json"):
+            file.unlink()
     tested = series.carry_out(asked, applied, folder, workers=chosen.workers, root=root, say=say)
-    return tested, _number(given, mail)
+    return tested, _number(given, mail, prep=chosen.b4_prep_check)
 
 
 def _of_prep() -> Given:
@@ -83,21 +85,20 @@ def _of_review(mail: bytes, chosen: argparse.Namespace) -> Given:
     return intake.of_bytes(mail, None, name="the mail")
 
 
-def _number(given: Given, mail: bytes) -> int:
-    """Which patch of the series a mail is: by message-id, by what it changes, by its subject."""
-    if not has_diff(mail):
-        return 0
+def _number(given: Given, mail: bytes, *, prep: bool) -> int | None:
+    """Which patch of the series a mail is: by message-id, by what it changes, by its subject. None: it is of another revision."""
     message = intake.mail_of(mail)
     own = str(message["Message-Id"] or "").strip("<> ")
-    subject = b4.LoreSubject(str(message["Subject"] or "")).subject
+    about = b4.LoreSubject(str(message["Subject"] or ""))
+    if found := [one.number for one in given.patches if own and one.message_id == own]:
+        return found[0]
+    if not prep and about.revision != given.revision:
+        return None
+    if not has_diff(mail):
+        return 0
     changes = patch_id(mail)
-    for one in given.patches:
-        if own and own == one.message_id:
-            return one.number
-    for one in given.patches:
-        if changes and changes == patch_id(one.content):
-            return one.number
-    return next((one.number for one in given.patches if one.subject == subject), 0)
+    same = [one.number for one in given.patches if changes and patch_id(one.content) == changes]
+    return next(iter([*same, *(one.number for one in given.patches if one.subject == about.subject)]), 0)
 
 
 def _digest(asked: Asked) -> str:

@@ -28,6 +28,9 @@ def report(arguments: Sequence[str], *, root: Path, say: Say) -> int:
             raise
         print(json.dumps([_check("fail", error.what.partition("\n")[0], str(error))]))
         return error.exit_code
+    if number is None:
+        print("[]")
+        return 0
     rows = [row for row in series.patches if number in (0, row.number)] or series.patches[-1:]
     if prep:
         print("".join(f"{line}\n" for row in rows for line in complaints(row)), end="")

@@ -88,6 +88,13 @@ def test_each_mail_has_its_check_and_the_series_runs_once(machine, tree, review,
     assert [one["tool"] for one in each] == ["ringrig 1", "ringrig 2", "ringrig 3"]
 
 
+def test_a_mail_of_another_revision_has_no_check(machine, tree, review, monkeypatch):
+    """The thread has it, and it was not what was tested."""
+    old = review[1].replace("[PATCH 1/3]", "[PATCH v7 1/3]").replace("Message-Id: <", "Message-Id: <old-")
+
+    assert asked(tree, monkeypatch, old, "--b4-check") == (0, "[]\n")
+
+
 def test_a_thread_named_by_hand(machine, tree, review, monkeypatch):
     """Then no mail is read."""
     code, said = asked(tree, monkeypatch, "", "--b4-check", str(tree.parent / "thread"))
