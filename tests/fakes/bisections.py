@@ -1,7 +1,7 @@
 """Bisections of a repository of fake commits."""
 
 import pytest
-from fakes.commits import CASE, Session, git, repository
+from fakes.commits import CASE, Session, ids, repository
 
 from ringrig.campaign import bisect, bisect_asked, bisect_step
 from ringrig.campaign.job import do
@@ -29,17 +29,10 @@ def find(session, tmp_path):
 
     def found(commits, *options, good="c0", bad=None, case=(CASE,)):
         tree = tmp_path / "tree"
-        ids = (
-            repository(tree, commits)
-            if not tree.exists()
-            else {n: git(tree, "rev-parse", n) for n, *_ in commits}
-        )
+        names = ids(tree, commits) if tree.exists() else repository(tree, commits)
         said = []
-        ends = (
-            []
-            if "--resume" in options
-            else [f"--tree={tree}", f"--good={good}", f"--bad={bad or commits[-1][0]}", *case]
-        )
-        return ids, bisect.run([*ends, *options], root=tmp_path, say=said.append), said
+        ends = [f"--tree={tree}", f"--good={good}", f"--bad={bad or commits[-1][0]}", *case]
+        given = [*([] if "--resume" in options else ends), *options]
+        return names, bisect.run(given, root=tmp_path, say=said.append), said
 
     return found

@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 from ringrig.campaign.commit_verdict import FAILED, Quota, Tally, Try
@@ -49,7 +50,13 @@ def repository(folder: Path, commits: list[tuple[str, str, list[str]]]) -> dict[
         ]
         stream += [f"reset refs/tags/{name}\nfrom :{marks[name]}\n"]
     git(folder, "fast-import", "--quiet", given="\n".join(stream) + "\n")
-    return {name: git(folder, "rev-parse", name) for name in marks}
+    return ids(folder, commits)
+
+
+def ids(folder: Path, commits: list[tuple[str, str, list[str]]]) -> dict[str, str]:
+    """The commits' ids by name."""
+    names = [name for name, _, _ in commits]
+    return dict(zip(names, git(folder, "rev-parse", *names).splitlines(), strict=True))
 
 
 def line(*states: str) -> list[tuple[str, str, list[str]]]:
@@ -118,7 +125,12 @@ class Session:
 
 
 def _file(tree: Path, commit: str, name: str) -> str:
-    return git(tree, "show", f"{commit}:{name}") if commit else (tree / name).read_text()
+    return _of_commit(tree, commit, name) if commit else (tree / name).read_text()
+
+
+@cache
+def _of_commit(tree: Path, commit: str, name: str) -> str:
+    return git(tree, "show", f"{commit}:{name}")
 
 
 def merged(before, left, right, after):

@@ -100,7 +100,7 @@ def test_a_bad_commit_within_a_good_one_says_nothing():
 @pytest.mark.parametrize("rate", [0.9, 1 / 3, 0.1, 0.02])
 def test_the_confidence_is_kept(rate):
     """Bad ends of that failure rate, then a commit that is bad: how often it is called good."""
-    dice, wrong, runs = random.Random(7), 0, 600
+    dice, wrong, runs = random.Random(7), 0, 400
     for _ in range(runs):
         tries = failures = 0
         while failures < 8:
