@@ -10,7 +10,7 @@ from pathlib import Path
 from ringrig.cache import Say
 from ringrig.campaign import bisect_asked, confidence, crew
 from ringrig.campaign.bisect_asked import Asked
-from ringrig.campaign.commit_verdict import GIT_EXIT, Quota, Tally, Verdict
+from ringrig.campaign.commit_verdict import GIT_EXIT, Quota, Tally, Try, Verdict
 from ringrig.campaign.examine import Examination, Lab, Stopped
 from ringrig.campaign.history import Commit, History, about, history, release
 from ringrig.campaign.search import Search
@@ -151,22 +151,12 @@ class _Course:
         """Tells the case that is followed, its failure, how often it fails, and so how many tries a verdict takes."""
         made, asked = self._made, self._made.asked
         found = self._lab.examine([asked.bad], asked.words, made.quota)[asked.bad]
-        names = dict.fromkeys(one.nodeid for one in found.tries)
-        tallies = {name: Tally.of((one for one in found.tries if one.nodeid == name), ()) for name in names}
-        failing = sorted(
-            (name for name in names if tallies[name].failed),
-            key=lambda name: tallies[name].failed / tallies[name].tries,
-            reverse=True,
-        )
+        failing = _failing(found.tries)
         if not failing:
-            why = (
-                found.verdict.why
-                if found.verdict.word == "skip"
-                else f"passes {found.tally.passed} times of {found.tally.passed}"
-            )
+            passed = f"passes {found.tally.passed} times of {found.tally.passed}"
+            why = found.verdict.why if found.verdict.word == "skip" else passed
             raise self._wrong("bad", asked.bad, why, found)
-        made.case = failing[0]
-        tally = tallies[made.case]
+        (made.case, tally), *others = failing.items()
         marks = tuple(mark for mark, times in tally.marks.items() if 4 * times >= tally.failed)
         doubt = (1 - asked.confidence) / 2
         made.rate = confidence.least_rate(tally.failed, tally.tries, doubt=doubt)
@@ -184,8 +174,8 @@ class _Course:
         )
         self._say(f"  bad  end {told} ({found.seconds:.0f} s)")
         self._say(f"{passes} passes make a commit good, 2 failures bad")
-        if others := failing[1:]:
-            more = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
+        if others:
+            more = ", ".join(name for name, _ in others[:3]) + (", …" if len(others) > 3 else "")
             made.notes.append(f"{len(others)} other cases fail on the bad end and were not followed: {more}")
 
     def _good_ends(self) -> None:
@@ -233,3 +223,13 @@ class _Course:
                     f"it makes the same kernel as its parent {made.fact(parent)}: then it is not the cause"
                 )
                 made.exit_code = 1
+
+
+def _failing(tries: Sequence[Try]) -> dict[str, Tally]:
+    """The cases that failed, the one first that failed most of its tries."""
+    found: dict[str, Tally] = {}
+    for one in tries:
+        found.setdefault(one.nodeid, Tally()).add(one, ())
+    failed = [name for name, tally in found.items() if tally.failed]
+    failed.sort(key=lambda name: -found[name].failed / found[name].tries)
+    return {name: found[name] for name in failed}
