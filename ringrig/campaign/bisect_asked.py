@@ -41,7 +41,12 @@ def parser() -> argparse.ArgumentParser:
         description="Find the commit that broke a case. docs/bisect.md says how.",
     )
     add = made.add_argument
-    add("case", nargs="?", metavar="NODEID")
+    add(
+        "case",
+        nargs="?",
+        metavar="NODEID",
+        help="the case that fails; of a file's or folder's cases one that does",
+    )
     add(
         "-k",
         metavar="EXPR",
@@ -117,7 +122,7 @@ def words(chosen: argparse.Namespace, refuse: argparse.ArgumentParser, root: Pat
         refuse.error("name the case that fails, or several with -k")
     given = runs.from_here([chosen.case]) if chosen.case else ["suites", "-k", chosen.expression]
     found = nearest.known(given, root=root)
-    return tuple(given) if chosen.expression else tuple(found)
+    return tuple(found if len(found) == 1 else given)
 
 
 def configs(chosen: argparse.Namespace) -> tuple[str, ...]:
