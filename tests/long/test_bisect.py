@@ -5,6 +5,7 @@ Three do not build, one panics at boot, two warn in the code of every case. bise
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,10 +38,13 @@ def rig(*words, code=0):
 
 
 @pytest.fixture(scope="module")
-def history(tmp_path_factory):
-    """The repository, and the culprit of each kind of history."""
-    folder = tmp_path_factory.mktemp("bisect") / "linux"
-    return folder, bisect_history.make(folder)
+def history():
+    """The repository, and the culprit of each kind of history. Always the same place: the cache knows a tree by it."""
+    folder = ROOT / "runs/bisect-history"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(exist_ok=True)
+    yield folder, bisect_history.make(folder)
+    shutil.rmtree(folder)
 
 
 def bisected(history, kind, *options, code=0):
