@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import shlex
 import tarfile
 import tempfile
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ from typing import Any, BinaryIO
 import cloudpickle  # type: ignore[import-untyped]
 from distributed import Client, KilledWorker
 
+from ringrig import cache
 from ringrig.cache import Say, writing
 from ringrig.campaign import errand, travel
 from ringrig.campaign.errand import put as errand_put
@@ -40,6 +43,7 @@ LONELY_SECONDS = 60.0
 GUEST_MIB = 1280
 """What a guest of 1 GB and its share of the session around it take."""
 _POLL = 0.2
+_LOOK = 1.0
 
 # Of a module that is registered so, functions travel by value: those that a lambda calls, which itself has no name to go by.
 cloudpickle.register_pickle_by_value(errand)
@@ -63,17 +67,12 @@ class Cluster:
 
     def __init__(self, client: Client, wagon: Wagon, *, store: Path, children: Children, say: Say) -> None:
         """`store`: a folder for parcels; `children`: what runs on this machine for it, and whether all is to end."""
-        self._client, self._wagon, self._store, self._children, self._say = (
-            client,
-            wagon,
-            store,
-            children,
-            say,
-        )
-        self._parcels = {wagon.suite.name: wagon.suite}
+        self._client, self._wagon, self._children, self._say = client, wagon, children, say
+        self._kernels = _Kernels(store)
         self._refusing: set[str] = set()
-        self._bench = threading.Lock()
-        self.post = _Post(client, self._parcels)
+        self._looked = threading.Lock()
+        self._seen: tuple[float, dict[str, Mapping[str, float]]] = (-_LOOK, {})
+        self.post = _Post(client, store)
 
     def run(self, job: Job, folder: Path, output: BinaryIO) -> int:
         """The exit code of the job's session, run on some worker; the run folder comes back into `folder`.
@@ -81,26 +80,23 @@ class Cluster:
         A kernel that is not to be had is an exit code with its words in `output`, as it would be of a session here. Raises
         ClusterAway; HostLacks where every worker refuses.
         """
-        with self._bench:
-            code = self._children.wait_for(
-                travel.packing(job, self._store), cwd=self._wagon.root, output=output
-            )
-            if code:
+        with self._kernels.bench:
+            packing = travel.packing(job, self._kernels.making)
+            if code := self._children.wait_for(packing, cwd=self._wagon.root, output=output):
                 return code
-            kernel, guest = travel.packed(self._store)
-        self._parcels[kernel.name] = kernel
-        self._say(f"{job.name}: waits for a worker")
+            kernel, guest = self._kernels.take()
         try:
+            self._say(f"{job.name}: waits for a worker")
             answer = self._answer(job, self._order(job, kernel), self._needs(guest))
         except KilledWorker as error:
             output.write(f"Exit: Every worker that ran it died: {error}\n".encode())
             return GuestLost.exit_code
+        finally:
+            self._kernels.give_back(kernel)
         if not answer:
             return STOPPED
         self._keep(job, folder, answer)
-        code = answer["code"]
-        assert isinstance(code, int)
-        return code
+        return int(answer["code"])
 
     def _keep(self, job: Job, folder: Path, answer: Mapping[str, Any]) -> None:
         """The run folder that has come back, and of what the worker did not know. NoSpace."""
@@ -136,18 +132,24 @@ class Cluster:
         return needs
 
     def _workers(self) -> dict[str, Mapping[str, float]]:
-        """What each worker declares, by its address. ClusterAway."""
+        """What each worker that does not refuse declares, by its address; seen not long ago. ClusterAway."""
         if self._client.status != "running":
             raise _away(self._client, "does not answer any more")
-        told = self._client.scheduler_info()["workers"]
-        return {address: one["resources"] for address, one in told.items() if address not in self._refusing}
+        with self._looked:
+            if time.monotonic() - self._seen[0] > _LOOK:
+                told = self._client.scheduler_info()["workers"]
+                found = {address: one["resources"] for address, one in told.items()}
+                self._seen = (time.monotonic(), found)
+            return {name: has for name, has in self._seen[1].items() if name not in self._refusing}
 
     def _answer(self, job: Job, order: dict[str, Any], needs: dict[str, float]) -> dict[str, Any]:
         """What a worker answers that does not refuse; empty where all is to end."""
         while True:
-            able = {"workers": list(self._workers())} if self._refusing else {}
-            executor = self._client.get_executor(pure=False, resources=needs, **able)
-            answer = self._awaited(job, executor.submit(RUN, order), needs)
+            able = list(self._workers()) if self._refusing else None
+            executor = self._client.get_executor(pure=False, resources=needs, workers=able)
+            answer = self._awaited(job, executor.submit(RUN, order), needs, able)
+            if answer is None:
+                continue
             if "refuses" not in answer:
                 return answer
             self._say(answer["refuses"])
@@ -158,7 +160,10 @@ class Cluster:
                     next_step="see to those machines, ./rig worker there again, then go on with --resume",
                 )
 
-    def _awaited(self, job: Job, future: Future[dict[str, Any]], needs: dict[str, float]) -> dict[str, Any]:
+    def _awaited(
+        self, job: Job, future: Future[dict[str, Any]], needs: dict[str, float], able: list[str] | None
+    ) -> dict[str, Any] | None:
+        """A worker's answer; empty where all is to end, None where those that were `able` are gone."""
         lonely = time.monotonic()
         while True:
             try:
@@ -169,24 +174,54 @@ class Cluster:
                     return {}
             except CancelledError as error:
                 raise _away(self._client, "lost the campaign's jobs") from error
-            if any(_fits(needs, one) for one in self._workers().values()):
+            workers = self._workers()
+            if able is not None and workers and not workers.keys() & set(able):
+                future.cancel()
+                return None
+            if any(_fits(needs, one) for one in workers.values()):
                 lonely = time.monotonic()
             elif time.monotonic() - lonely > LONELY_SECONDS:
                 future.cancel()
+                address = _address(self._client)
                 raise ClusterAway(
-                    f"No worker of {_address(self._client)} can take {job.name}, which needs {_words(needs)}.",
-                    next_step=f"./rig worker {_address(self._client)} on a machine that has it; then go on with --resume",
+                    f"No worker of {address} can take {job.name}, which needs {_words(needs)}.",
+                    next_step=f"./rig worker {address} on a machine that has it; then go on with --resume",
                 )
+
+
+class _Kernels:
+    """Packed kernels, which take space: each is kept as long as a job needs it, of which several may share one."""
+
+    def __init__(self, store: Path) -> None:
+        self._store, self.making = store, store / "making"
+        self.bench = threading.Lock()
+        """Held while one is made, and until it is taken."""
+        self._users: Counter[str] = Counter()
+        self._counting = threading.Lock()
+
+    def take(self) -> tuple[Parcel, str]:
+        """The one that has just been made, and the kind of its guests."""
+        made, guest = travel.packed(self.making)
+        with self._counting:
+            self._users[made.name] += 1
+            path = made.path.replace(travel.place(self._store, made.name))
+        return Parcel(name=made.name, path=path), guest
+
+    def give_back(self, kernel: Parcel) -> None:
+        with self._counting:
+            self._users[kernel.name] -= 1
+            if not self._users[kernel.name]:
+                kernel.path.unlink(missing_ok=True)
 
 
 class _Post:
     """Sends parcels to the machines that ask for them, each once."""
 
-    def __init__(self, client: Client, parcels: Mapping[str, Parcel]) -> None:
+    def __init__(self, client: Client, store: Path) -> None:
         self.campaign = uuid.uuid4().hex
         self.sent: list[int] = []
         """The bytes of each parcel that was sent."""
-        self._client, self._parcels = client, parcels
+        self._client, self._store = client, store
         self._under_way: set[tuple[str, str]] = set()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="post")
         client.subscribe_topic(errand.TOPIC + self.campaign, self._asked)
@@ -202,7 +237,7 @@ class _Post:
         """Should it fail, whoever asked asks again, or is dead."""
         name, worker = asking["parcel"], asking["worker"]
         try:
-            data = self._parcels[name].path.read_bytes()
+            data = travel.place(self._store, name).read_bytes()
             self._client.run(PUT, name, data, workers=[worker])
             self.sent.append(len(data))
         finally:
@@ -219,7 +254,10 @@ def cluster(
     """The cluster of the scheduler at `address`. ClusterAway, BadSpec, HostLacks, NoSpace."""
     client = connect(address)
     try:
-        with tempfile.TemporaryDirectory(prefix="ringrig-parcels-") as scratch:
+        live = cache.folder() / "live"
+        with writing("parcels"):
+            live.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-parcels-", dir=live) as scratch:
             store = Path(scratch)
             wagon = Wagon(
                 root=root,

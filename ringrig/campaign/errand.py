@@ -61,7 +61,8 @@ def done(order: dict[str, Any]) -> dict[str, Any]:
     if not fetched(order["campaign"], [order["suite"], order["kernel"]]):
         return {}
     base = Path(os.environ[PLACE])
-    live = base.parent / "live"  # named after its process: cache.py and the next session know what to do with left-overs
+    # Named after its process: cache.py, and the next session, know what to do with left-overs.
+    live = base.parent / "live"
     live.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-job-", dir=live) as scratch:
         folder = Path(scratch, "run")

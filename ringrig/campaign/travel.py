@@ -29,7 +29,7 @@ from ringrig.kernel import Image, Wanted, resolve, travelled
 from ringrig.kernel.travelled import PREFIX
 from ringrig.plugin.record import VERSION_FILE
 
-__all__ = ["PREFIX", "Parcel", "kernel", "machine", "packed", "packing", "requirements", "suite"]
+__all__ = ["PREFIX", "Parcel", "kernel", "machine", "packed", "packing", "place", "requirements", "suite"]
 
 _EPOCH = 946684800
 """The time of every file in a parcel (2000): the same files are the same parcel."""
@@ -39,10 +39,15 @@ _PARAMETERS = zstandard.ZstdCompressionParameters.from_level(3, enable_ldm=True,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
-    """A file NAME.tar.zst; `name` is a digest of its content."""
+    """A file; `name` is a digest of its content."""
 
     name: str
     path: Path
+
+
+def place(folder: Path, name: str) -> Path:
+    """Where a parcel lies in a folder of them."""
+    return folder / f"{name}.tar.zst"
 
 
 def suite(root: Path, folder: Path, version: str) -> Parcel:
@@ -71,8 +76,8 @@ def requirements(root: Path) -> list[str]:
 def kernel(image: Image, folder: Path) -> Parcel:
     """A kernel as a parcel in `folder`, which travelled.resolve() knows where it is unpacked. NoSpace."""
     with _packing(folder) as (add, parcel):
-        for name, place in sorted(travelled.parts(image).items()):
-            add(place, name)
+        for name, where in sorted(travelled.parts(image).items()):
+            add(where, name)
         add(travelled.manifest(image).encode(), travelled.MANIFEST)
     return parcel[0]
 
@@ -100,7 +105,7 @@ def _packing(folder: Path) -> Iterator[tuple[Callable[[Path | bytes, str], None]
             yield add, made
         with part.open("rb") as whole:
             name = hashlib.file_digest(whole, "sha256").hexdigest()[:32]
-        path = part.replace(folder / f"{name}.tar.zst")
+        path = part.replace(place(folder, name))
     made.append(Parcel(name=name, path=path))
 
 
@@ -122,7 +127,7 @@ def packing(job: Job, folder: Path) -> list[str]:
 def packed(folder: Path) -> tuple[Parcel, str]:
     """What that program has left: the parcel, and the kind of guest it is for."""
     name, arch = (folder / "parcel").read_text().split()
-    return Parcel(name=name, path=folder / f"{name}.tar.zst"), arch
+    return Parcel(name=name, path=place(folder, name)), arch
 
 
 def main() -> int:

@@ -113,7 +113,7 @@ def campaign(tmp_path, clone, kernel, monkeypatch):
     packed = tmp_path / "packed"
     parcel = travel.kernel(kernel, packed)
     (packed / "parcel").write_text(f"{parcel.name} um\n")
-    packing = ["sh", "-c", f'cp {packed}/* "$1"', "sh"]
+    packing = ["sh", "-c", f'mkdir -p "$1" && cp {packed}/* "$1"', "sh"]
     monkeypatch.setattr(travel, "packing", lambda _job, store: [*packing, str(store)])
     said = []
 
