@@ -74,7 +74,11 @@ def choose(given: Given, *, kernel: str | None, tree: Path | None, revision: str
             )
         first = tuple(_prerequisites(given, tree, commit))
         more = f" and {len(first)} prerequisites" if first else ""
-        return Base(spec=f"tree:{tree}@{commit}", why=f"base-commit {commit[:12]}{more}", prerequisites=first)
+        return Base(
+            spec=f"tree:{tree}@{commit}",
+            why=f"{commit[:12]}, which the series names{more}",
+            prerequisites=first,
+        )
     return Base(spec=f"tree:{tree}@{_commit(tree, 'HEAD')}", why="HEAD, as the series names no base-commit")
 
 

@@ -128,7 +128,7 @@ class _Tester:
     def _of_base(self) -> Row:
         """NoVerdict, BuildFailed: a base that says nothing is nothing to compare with."""
         series = self.series_so_far
-        row = Row(number=0, subject=self._asked.base.why, folder="base", arguments=self._job(0, ()).arguments)
+        row = Row(number=0, subject=self._asked.base.why, folder="base", arguments=self._arguments(0))
         self._say(f"base: {self._asked.base.spec}")
         result, build = self._tested(0)
         if result.exit_code not in _RAN:
@@ -157,7 +157,7 @@ class _Tester:
             author=patch.author,
             message_id=patch.message_id,
             folder=self._name(number),
-            arguments=self._job(number, ()).arguments,
+            arguments=self._arguments(number),
         )
         self._say(f"{number} of {self._total}: {row.subject}")
         try:
@@ -194,7 +194,7 @@ class _Tester:
         passed: list[str] = []
         for at in range(0, len(names), _AGAIN):
             some = names[at : at + _AGAIN]
-            self._say(f"  {len(names)} cases fail; running {len(some)} of them again")
+            self._say(f"  failing: {len(names)}; running {len(some)} again")
             again = self._do(self._job(row.number, some, name=f"again-{at // _AGAIN + 1}"))
             row.seconds["again"] = round(row.seconds.get("again", 0.0) + again.seconds, 1)
             mine = [name for name in some if name in again.cases and again.cases[name].outcome in GOOD]
@@ -246,6 +246,10 @@ class _Tester:
             patches=(str(kernel),) if patched else (),
             cases=(*cases, *(self._judge if number else ()), *([_PLUGIN] if self._asked.lines else ())),
         )
+
+    def _arguments(self, number: int) -> list[str]:
+        """What a person repeats its run with, before the cases."""
+        return [word for word in self._job(number, ()).arguments if word != _PLUGIN]
 
     def _configs(self) -> list[str]:
         fragment = self._folder / "lines.config"

@@ -24,6 +24,13 @@ _COLUMNS = 72
 _WIDTH = 120
 """Of what goes into a file or a pipe."""
 _TIMES = ("build", "boot", "cases", "again", "rest")
+_WORDS = {
+    "passed": "passed",
+    "failed": "failed",
+    "error": "with an error",
+    "xfailed": "known",
+    "skipped": "left out",
+}
 _COLOURS = {BREAKS: "red", NO_BUILD: "red", NO_BOOT: "red", STILL: "yellow", MENDS: "green", "ok": "green"}
 
 
@@ -36,7 +43,9 @@ def report(series: Series) -> int:
     console.print(_head(series), markup=False)
     console.print(_table(series))
     console.print(LEGEND, markup=False)
-    console.print(_seconds(series), markup=False)
+    console.print(
+        "seconds: build + boot + cases + what was run again, if anything + the rest\n", markup=False
+    )
     for line in (*story(series), *_others(series)):
         console.print(line, markup=False)
     for number in series.left:
@@ -67,7 +76,7 @@ def _table(series: Series) -> Table:
     table.add_column("verdict", no_wrap=True)
     table.add_column("cases", no_wrap=True)
     table.add_column("changed lines", no_wrap=True)
-    table.add_column("s", justify="right", no_wrap=True)
+    table.add_column("seconds", justify="right", no_wrap=True)
     for row in series.rows:
         colour = _COLOURS.get(row.verdict, "yellow")
         table.add_row(
@@ -76,17 +85,13 @@ def _table(series: Series) -> Table:
             f"[{colour}]{verdict(row)}[/]" if row.verdict else "",
             cell(Counter(row.count)) if row.count else "",
             changed(row),
-            f"{sum(row.seconds.values()):.0f}",
+            _seconds(row),
         )
     return table
 
 
-def _seconds(series: Series) -> str:
-    told = [
-        f"{row.number or 'base'}: {' + '.join(f'{row.seconds.get(name, 0):.0f}' for name in _TIMES)}"
-        for row in series.rows
-    ]
-    return f"seconds, {' + '.join(_TIMES)}: {'; '.join(told)}"
+def _seconds(row: Row) -> str:
+    return "+".join(f"{row.seconds[name]:.0f}" for name in _TIMES if name in row.seconds)
 
 
 def verdict(row: Row) -> str:
@@ -119,8 +124,8 @@ def story(series: Series) -> Iterator[str]:
             yield f"{name} {row.verdict}: {row.subject}"
             yield textwrap.indent(row.words, "    ")
         if row.breaks:
-            first = "the first, " if row is series.first_bad and not series.only_tip else ""
-            yield f"{name} breaks {_many(len(row.breaks), 'case')}{doubt}: {first}{row.subject}"
+            first = " (nothing broke before)" if row is series.first_bad and not series.only_tip else ""
+            yield f"{name} breaks {_many(len(row.breaks), 'case')}{first}{doubt}: {row.subject}"
             yield from _named(row.breaks, row.faults)
             yield f"    repeat: rig run {shlex.join([*row.arguments, row.breaks[0]])}"
         if row.mends:
@@ -194,17 +199,7 @@ def tested_by(series: Series) -> str:
     for row in series.rows:
         name = "base" if not row.number else f"{row.number}/{len(series.given.patches)}"
         count = row.count
-        told = [
-            f"{count[key]} {word}"
-            for key, word in (
-                ("passed", "passed"),
-                ("failed", "failed"),
-                ("error", "errors"),
-                ("xfailed", "known issues"),
-                ("skipped", "left out"),
-            )
-            if count.get(key)
-        ]
+        told = [f"{count[key]} {word}" for key, word in _WORDS.items() if count.get(key)]
         note = f" ({verdict(row)})" if row.verdict not in ("", "ok") else ""
         lines += _wrapped(f"{name}: {', '.join(told) or 'nothing ran'}{note}", hanging="     ")
     if series.exit_code == 0:

@@ -83,7 +83,7 @@ def test_the_first_patch_that_breaks_and_the_one_that_mends(machine, tree, capsy
     assert found.base_failing == {"e": "failed: 5 != 6"}
     assert reports.report(found) == 1
     said = capsys.readouterr().out
-    assert "Patch 1 breaks 1 case: the first, io_uring/kbuf: add one_1()" in said
+    assert "Patch 1 breaks 1 case (nothing broke before): io_uring/kbuf: add one_1()" in said
     assert "Patch 3 mends 1 case; nothing stays broken" in said
     assert f"repeat: rig run --kernel=tree:{tree}@" in said
     assert "Tested-by" not in (found.folder / "tested-by.txt").read_text()

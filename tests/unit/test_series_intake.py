@@ -164,7 +164,7 @@ def test_the_base_is_what_is_told_or_what_the_series_says(tree):
     said = Given(title="t", patches=GIVEN.patches, base=first)
 
     assert choose(GIVEN, tree=tree, revision="v6.12").spec == f"tree:{tree}@{first}"
-    assert choose(said, tree=tree).why == f"base-commit {first[:12]}"
+    assert choose(said, tree=tree).why == f"{first[:12]}, which the series names"
     assert choose(GIVEN, tree=tree).spec == f"tree:{tree}@{git(tree, 'rev-parse', 'HEAD')}"
     assert choose(GIVEN, kernel="source:6.12").spec == "source:6.12"
 
