@@ -188,6 +188,22 @@ def test_ctrl_c_and_resume(machine, tree, capsys, code):
     assert whole.given == half.given
 
 
+def test_ctrl_c_while_a_kernel_is_built(machine, tree, monkeypatch):
+    """Is the same."""
+    built = series.resolve
+
+    def resolve(spec, *, wanted, say):
+        if any("2-of-3" in patch for patch in wanted.patches):
+            raise KeyboardInterrupt
+        built(spec, wanted=wanted, say=say)
+
+    monkeypatch.setattr(series, "resolve", resolve)
+
+    half = run(tree)
+
+    assert (half.left, half.exit_code, verdicts(half)) == ([2, 3], 130, [OK])
+
+
 def test_a_full_disk_is_named_and_can_be_gone_on_from(machine, tree, monkeypatch):
     """While a kernel is built, or within a run."""
     said = []
