@@ -104,7 +104,6 @@ class Lockstep:
         self._far: dict[str, FileIO] = {}
         self._numbers: dict[str, int] = {}
         self._count = 0
-        self._kept: list[object] = []
         for name, source in FILES.items():
             self._near[name], self._far[name] = self._open(source)
 
@@ -204,10 +203,7 @@ class Lockstep:
         want = self.world.request(call, file, bgid)
         self._count += 1
         self._numbers[file] = self._count
-        vector = None
-        if call.op in {Op.READV, Op.RECVMSG, Op.RECVMSG_MULTISHOT}:
-            vector = Vector(length)
-            self._kept.append(vector)
+        vector = Vector(length) if call.op in {Op.READV, Op.RECVMSG, Op.RECVMSG_MULTISHOT} else None
         sqe = selecting(
             self._ring, OPCODES[call.op], self._near[file], bgid=bgid, length=length, vector=vector
         )

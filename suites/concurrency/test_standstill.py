@@ -64,7 +64,6 @@ class Standing:
         self.page = FaultingPage()
         self.group = Group(self.ring, subject.arena, bgid=BGID)
         self.pipe = Pipe(subject.arena)
-        self._kept: list[Vector] = []
         if kind is Kind.RING:
             assert self.group.register() == 0
             subject.owns(BGID)
@@ -75,7 +74,6 @@ class Standing:
     def queue(self, opcode: int, flags: int) -> None:
         """The request; 40 bytes wait for it (a SEND sends 64)."""
         vector = Vector(64) if opcode in {c.IORING_OP_READV, c.IORING_OP_RECVMSG} else None
-        self._kept += [vector] if vector else []
         piped = opcode in {c.IORING_OP_READ, c.IORING_OP_READV}
         if opcode != c.IORING_OP_SEND:
             (self.pipe if piped else self.wire).feed(incoming(0, 40))
