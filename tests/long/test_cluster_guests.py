@@ -112,7 +112,7 @@ def test_a_worker_is_killed_in_the_middle(address, clone, tmp_path):
 
         done = subprocess.run(
             [*matrix, "--resume", str(folder)],
-            cwd=ROOT,
+            cwd=clone,
             capture_output=True,
             text=True,
             timeout=120,
