@@ -111,7 +111,7 @@ def mail(made: Bisection) -> str:
     assert made.culprit is not None
     commit, found = made.fact(made.culprit), made.seen[made.culprit]
     rerun = ["./rig", "run", f"--kernel=tree:LINUX@{commit.short}", f"--guest={made.asked.guest}"]
-    rerun += [*(f"--config={one}" for one in made.asked.configs), made.case]
+    rerun += [*(f"--config={one}" for one in made.asked.configs), f"--judged-by={made.judge}", made.case]
     paragraphs = [
         "Hi,",
         f'since commit {commit.short} ("{commit.subject}") a test of provided buffers fails:',
