@@ -20,6 +20,7 @@ from ringrig.campaign.job import Job, Result, do, finished, interrupted
 from ringrig.campaign.patches import changed
 from ringrig.campaign.rows import NO_BOOT, NO_BUILD, Row, Series, judge, latest
 from ringrig.campaign.timing import seconds_of
+from ringrig.children import ending
 from ringrig.errors import (
     BadConfig,
     BadSpec,
@@ -79,7 +80,8 @@ def carry_out(asked: Asked, applied: Applied, folder: Path, *, workers: int, roo
     """Base and patches, one after the other; what `folder` holds already is not done again. Raises RigErrors."""
     tester = _Tester(asked, applied, folder, workers=workers, root=root, say=say)
     try:
-        return tester.series()
+        with ending(lambda: None):
+            return tester.series()
     except KeyboardInterrupt:
         say(f"interrupted; go on with: rig series --resume {folder}")
         return tester.series_so_far

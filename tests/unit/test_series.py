@@ -1,7 +1,9 @@
 """A series is tested patch by patch: what breaks, mends, is flaky, does not build or boot; Ctrl-C and what --resume does then."""
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -188,13 +190,14 @@ def test_ctrl_c_and_resume(machine, tree, capsys, code):
     assert whole.given == half.given
 
 
-def test_ctrl_c_while_a_kernel_is_built(machine, tree, monkeypatch):
-    """Is the same."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ended_while_a_kernel_is_built(machine, tree, monkeypatch, number):
+    """Is the same, by a CI system's TERM, too."""
     built = series.resolve
 
     def resolve(spec, *, wanted, say):
         if any("2-of-3" in patch for patch in wanted.patches):
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), number)
         built(spec, wanted=wanted, say=say)
 
     monkeypatch.setattr(series, "resolve", resolve)
