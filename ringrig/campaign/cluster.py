@@ -163,11 +163,12 @@ class Cluster:
     def _awaited(
         self, job: Job, future: Future[dict[str, Any]], needs: dict[str, float], able: list[str] | None
     ) -> dict[str, Any] | None:
-        """A worker's answer; empty where all is to end, None where those that were `able` are gone."""
+        """A worker's answer; empty where all is to end, None where another must be asked: those that were `able` are gone."""
         lonely = time.monotonic()
         while True:
             try:
-                return future.result(timeout=_POLL)
+                # A worker that is ending may answer with nothing.
+                return future.result(timeout=_POLL) or None
             except TimeoutError:
                 if self._children.stopped:
                     future.cancel()

@@ -109,12 +109,13 @@ def session(words: list[str], root: Path, folder: Path) -> int | None:
 
 
 def wanted() -> bool:
-    """Whether the task that this thread runs is still waited for: its campaign may have ended, or been ended."""
+    """Whether the task that this thread runs is still waited for: its campaign may have ended, or its worker be ending."""
     from distributed import get_worker
 
     worker = get_worker()
     task = worker.state.tasks.get(worker.get_current_task())
-    return task is not None and task.state == "executing"
+    alive = worker.status.name in ("running", "paused")
+    return alive and task is not None and task.state == "executing"
 
 
 def unfit(requirements: list[str]) -> str:

@@ -314,8 +314,9 @@ def test_a_scheduler_that_goes_away(campaign, tmp_path):
             alone.kill()
 
 
-def test_a_killed_workers_job_runs_elsewhere(scheduler, campaign, tmp_path):
-    """Nothing is lost, nothing is there twice; what the dead worker ran has ended with it."""
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_workers_job_runs_elsewhere(scheduler, campaign, tmp_path, number):
+    """Nothing is lost, nothing is there twice; what the dead worker ran has ended with it. So it is after its Ctrl-C."""
     argv = [sys.executable, "-m", "ringrig.cli", "worker", scheduler.scheduler_address, "--name=doomed"]
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
@@ -325,8 +326,9 @@ def test_a_killed_workers_job_runs_elsewhere(scheduler, campaign, tmp_path):
 
                 def kill():
                     await_((tmp_path / "begun").exists)
-                    doomed.kill()
+                    doomed.send_signal(number)
                     await_((tmp_path / "interrupted").exists)
+                    doomed.wait(20)
                     (tmp_path / "go").touch()
                     scheduler.scale(1)
 
