@@ -28,8 +28,8 @@ class Issue:
 
     id: str
     title: str
-    case: str
-    """A node id, with shell wildcards outside brackets."""
+    case: str | tuple[str, ...]
+    """A node id, with shell wildcards outside brackets; or several."""
     shows: str
     """A regular expression that the failure's message must match."""
     link: str
@@ -68,25 +68,22 @@ class KnownIssues:
     def expired(self, nodeids: Iterable[str]) -> list[Issue]:
         """Those that speak of one of these cases and no longer count: somebody has to look at them again."""
         names = list(nodeids)
-        return [issue for issue in self._expired if any(_matches(issue.case, name) for name in names)]
+        return [issue for issue in self._expired if any(_matches(issue, name) for name in names)]
 
     def apply(self, reports: Sequence[pytest.TestReport]) -> None:
         """Turn the failure that an issue explains into xfail, and a pass that it says cannot be into xpass."""
         for report in reports:
             if report.when != "call" or report.skipped:
                 continue
-            issue = next((one for one in self.issues if _matches(one.case, report.nodeid)), None)
-            if issue is None:
-                continue
-            reason = f"known: {issue.title} ({issue.link})"
-            if report.passed:
-                report.wasxfail = reason
-            elif re.search(issue.shows, report.longreprtext) and not _troubled(report, issue):
+            issues = [one for one in self.issues if _matches(one, report.nodeid)]
+            if not report.passed:
+                issues = [one for one in issues if _explains(one, report)]
+                if not issues:
+                    continue
                 report.outcome = "skipped"
-                report.wasxfail = reason
-            else:
-                continue
-            report.user_properties.append(("known", issue.id))
+            if issues:
+                report.wasxfail = f"known: {issues[0].title} ({issues[0].link})"
+                report.user_properties.append(("known", issues[0].id))
 
 
 def _issue(table: dict[str, Any]) -> Issue:
@@ -98,9 +95,11 @@ def _issue(table: dict[str, Any]) -> Issue:
         key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
     }
     issue = Issue(**fields)
-    for name in ("id", "title", "case", "shows", "link"):
+    for name in ("id", "title", "shows", "link"):
         if not isinstance(getattr(issue, name), str):
             raise TypeError(f"{issue.id}: {name} must be a string")
+    if not all(isinstance(case, str) for case in _cases(issue)):
+        raise TypeError(f"{issue.id}: case must be a string or a list of them")
     if type(issue.expires) is not datetime.date:
         raise TypeError(f"{issue.id}: expires must be a date, like 2027-11-30")
     re.compile(issue.shows)
@@ -109,12 +108,16 @@ def _issue(table: dict[str, Any]) -> Issue:
     return issue
 
 
-def _matches(pattern: str, nodeid: str) -> bool:
+def _cases(issue: Issue) -> tuple[str, ...]:
+    return issue.case if isinstance(issue.case, tuple) else (issue.case,)
+
+
+def _matches(issue: Issue, nodeid: str) -> bool:
     # Brackets hold parameters, never character classes.
-    return fnmatch.fnmatchcase(nodeid, pattern.replace("[", "[[]"))
+    return any(fnmatch.fnmatchcase(nodeid, pattern.replace("[", "[[]")) for pattern in _cases(issue))
 
 
-def _troubled(report: pytest.TestReport, issue: Issue) -> bool:
-    """A splat, hang or leak beside the known result, which the issue does not speak of."""
+def _explains(issue: Issue, report: pytest.TestReport) -> bool:
+    """Whether it speaks of this result, and of each splat, hang or leak beside it."""
     troubles = [str(value) for name, value in report.user_properties if name == "trouble"]
-    return any(not re.search(issue.shows, trouble) for trouble in troubles)
+    return all(re.search(issue.shows, text) for text in (report.longreprtext, *troubles))

@@ -1,8 +1,9 @@
-"""Counters of the whole kernel: what other programs do moves them too."""
+"""What a case counts beside its own course: in the whole kernel, where others count too, and in a socket."""
 
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,6 +56,15 @@ def settled(measure: Callable[[], int], wanted: int, *, seconds: float = 3.0) ->
         time.sleep(pause)
         pause = min(2 * pause, 0.05)
     return value
+
+
+def peeked(fd: int, most: int) -> int:
+    """Bytes that can be read from a socket now, up to `most`; they stay there."""
+    with socket.socket(fileno=os.dup(fd)) as peek:
+        try:
+            return len(peek.recv(most, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

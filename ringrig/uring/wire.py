@@ -8,7 +8,7 @@ import select
 import socket
 import termios
 
-from ringrig.uring.counters import settled
+from ringrig.uring.counters import peeked, settled
 from ringrig.uring.memory import Arena
 
 _ROOM = 1 << 20
@@ -69,7 +69,11 @@ class Wire:
             return b""
 
     def unread(self) -> int:
-        """Bytes that wait at the request's end (FIONREAD)."""
+        """Bytes that wait at the request's end: FIONREAD, but for AF_UNIX, where 6.17 to 6.18.15 count a message that is
+        partly read whole.
+        """
+        if not self.tcp:
+            return peeked(self.near, _ROOM)
         count = ctypes.c_int()
         fcntl.ioctl(self.near, termios.FIONREAD, count)
         return count.value

@@ -56,6 +56,18 @@ def test_another_failure_of_that_case_stays_one(known):
     assert applied(known(), report(text="AssertionError: ENOMEM")) == "failed"
 
 
+def test_of_several_entries_of_a_case_the_one_that_shows_counts(known):
+    """Each with its own wrong result; one entry may name several cases."""
+    second = HEAD.replace("slot", "nothing").replace("stale head", "lost head")
+    second = second.replace('case = "', 'case = ["suites/x.py::test_y", "').replace('low]"', 'low]"]')
+    issues = known(HEAD + second)
+    one, other = report(), report(text="AssertionError: hands out nothing 3", nodeid="suites/x.py::test_y")
+
+    assert applied(issues, one) == applied(issues, other) == "xskipped"
+    assert "stale head" in one.wasxfail
+    assert "lost head" in other.wasxfail
+
+
 @pytest.mark.parametrize(
     "nodeid",
     [
