@@ -28,6 +28,7 @@ from distributed import Client, KilledWorker
 from ringrig import cache
 from ringrig.cache import Say, writing
 from ringrig.campaign import errand, travel
+from ringrig.campaign.crew import GUEST_BYTES
 from ringrig.campaign.errand import put as errand_put
 from ringrig.campaign.errand import run as errand_run
 from ringrig.campaign.job import Job
@@ -40,8 +41,6 @@ from ringrig.plugin.prepare import keep_patches
 CONNECT_SECONDS = 8.0
 LONELY_SECONDS = 60.0
 """So long a campaign waits for a worker that can take a job: those of a machine that starts anew are back by then."""
-GUEST_MIB = 1280
-"""What a guest of 1 GB and its share of the session around it take."""
 _POLL = 0.2
 _LOOK = 1.0
 
@@ -89,7 +88,8 @@ class Cluster:
             self._say(f"{job.name}: waits for a worker")
             answer = self._answer(job, self._order(job, kernel), self._needs(guest))
         except KilledWorker as error:
-            output.write(f"Exit: Every worker that ran it died: {error}\n".encode())
+            last = f"the last at {error.last_worker.address}"
+            output.write(f"Exit: {error.allowed_failures + 1} workers that ran it died, {last}\n".encode())
             return GuestLost.exit_code
         finally:
             self._kernels.give_back(kernel)
@@ -125,7 +125,7 @@ class Cluster:
 
     def _needs(self, guest: str) -> dict[str, float]:
         """What a worker must have, in dask's terms. KVM where any has it: without, a QEMU guest takes ten times as long."""
-        needs: dict[str, float] = {"job": 1, "memory": self._wagon.guests * GUEST_MIB}
+        needs: dict[str, float] = {"job": 1, "memory": self._wagon.guests * (GUEST_BYTES >> 20)}
         needs |= dict.fromkeys(travel.machine(), 1)
         if guest != "um" and any(one.get("kvm") for one in self._workers().values()):
             needs["kvm"] = 1

@@ -13,17 +13,16 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import cloudpickle
 import dask
 import pytest
-from distributed import LocalCluster
+from distributed import KilledWorker, LocalCluster
 from fakes import orphans
+from fakes.images import built_image
 
 from ringrig.campaign import cluster as clusters
 from ringrig.campaign import crew, errand, travel
 from ringrig.campaign.job import Job
-from ringrig.errors import BadSpec, ClusterAway, HostLacks
-from ringrig.kernel import Image, travelled
+from ringrig.errors import BadSpec, ClusterAway, GuestLost, HostLacks
 
 pytestmark = pytest.mark.timeout(40)
 ROOT = Path(__file__).parents[2]
@@ -48,23 +47,7 @@ def nothing_is_left():
 @pytest.fixture
 def kernel(tmp_path):
     """An image as a build leaves it."""
-    folder = tmp_path / "built"
-    (folder / "boot").mkdir(parents=True)
-    for name in ("boot/linux-6.12", "boot/config-6.12", "vmlinux", "built.json", "build.log"):
-        (folder / name).write_text(name)
-    return Image(
-        spec="source:6.12",
-        label="source:6.12 [uml]",
-        path=folder / "boot/linux-6.12",
-        release="6.12",
-        build_id="abc",
-        modules=None,
-        config=folder / "boot/config-6.12",
-        package=None,
-        arch="um",
-        vmlinux=folder / "vmlinux",
-        lacks=("CONFIG_SMP",),
-    )
+    return built_image(tmp_path / "built")
 
 
 @pytest.fixture
@@ -160,45 +143,6 @@ def test_a_parcel_is_sent_once_to_a_machine(scheduler, campaign, tmp_path):
         "2 parcels sent",
         "0 parcels sent",
     ]
-
-
-def test_an_image_travels_whole(kernel, tmp_path, monkeypatch):
-    """What it is called, and where its parts lie; of a build's log nobody has need."""
-    monkeypatch.setenv(errand.PLACE, str(tmp_path))
-    parcel = travel.kernel(kernel, tmp_path)
-
-    errand.unpack(tmp_path, parcel.name)
-
-    base = tmp_path / parcel.name
-    found = travelled.resolve(f"travelled:{base}")
-    assert found.path.read_text() == "boot/linux-6.12"
-    assert found.vmlinux == base / "vmlinux"
-    assert (found.label, found.build_id, found.lacks) == (kernel.label, "abc", ("CONFIG_SMP",))
-    assert sorted(one.name for one in base.iterdir()) == ["boot", "built.json", "image.json", "vmlinux"]
-    assert travel.kernel(kernel, tmp_path / "again").name == parcel.name
-
-
-def test_what_a_worker_runs_needs_no_rig_there():
-    """It may have another version: the functions travel by value."""
-    order = {"requirements": ["nothing-of-the-kind>=1"], "version": "new", "job": "j"}
-    script = (
-        "import pickle, sys\n"
-        "sys.modules['ringrig'] = None\n"
-        "run, put = pickle.load(sys.stdin.buffer)\n"
-        "import distributed; distributed.get_worker = lambda: type('W', (), {'address': 'tcp://x'})\n"
-        f"print(run({order!r})['refuses'])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        input=cloudpickle.dumps((clusters.RUN, clusters.PUT)),
-        env={**os.environ, errand.SUITE: "old"},
-        capture_output=True,
-        timeout=20,
-        check=False,
-    )
-
-    assert b"it has no nothing-of-the-kind" in done.stdout, done.stderr
-    assert b"(its own suite is old, the one that travels new)" in done.stdout
 
 
 def test_a_worker_that_joins_late_takes_its_share(scheduler, campaign, tmp_path):
@@ -342,3 +286,34 @@ def test_a_killed_workers_job_runs_elsewhere(scheduler, campaign, tmp_path, numb
     [again] = [one for one in found if one.job.name == "j0"]
     assert (again.folder / "worker.txt").read_text() == f"{platform.node()}:{os.getpid()}\n"
     assert len((tmp_path / "begun").read_text().splitlines()) == 2
+
+
+def test_a_job_that_kills_its_workers_is_given_up(scheduler, campaign, tmp_path, monkeypatch):
+    """With words for it, and the others go on."""
+
+    def answer(self, job, order, needs, asked=clusters.Cluster._answer):
+        if job.name == "j0":
+            raise KilledWorker("lambda-1", SimpleNamespace(address="tcp://a"), 3)
+        return asked(self, job, order, needs)
+
+    monkeypatch.setattr(clusters.Cluster, "_answer", answer)
+    scheduler.scale(1)
+    with campaign.crew(scheduler.scheduler_address) as hands:
+        found = {one.job.name: one for one in hands.results(tasks(tmp_path, "a", "b"))}
+
+    assert found["j0"].exit_code == GuestLost.exit_code
+    assert found["j0"].verdict == "NO VERDICT: 4 workers that ran it died, the last at tcp://a"
+    assert found["j1"].exit_code == 0
+
+
+@pytest.mark.parametrize(("guest", "kvm", "needed"), [("x86", 1, True), ("x86", 0, False), ("um", 1, False)])
+def test_kvm_is_asked_for_where_there_is_any(guest, kvm, needed):
+    """By QEMU's guests; a cluster without it takes them, too."""
+    one = SimpleNamespace(
+        _workers=lambda: {"tcp://a": HAS, "tcp://b": {**HAS, "kvm": kvm}}, _wagon=SimpleNamespace(guests=2)
+    )
+
+    needs = clusters.Cluster._needs(one, guest)
+
+    assert ("kvm" in needs) == needed
+    assert needs["memory"] == 2560
