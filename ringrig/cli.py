@@ -41,6 +41,7 @@ usage: rig COMMAND …
                                               a run or campaign as a page for a browser, or as text for machines
   rig history NODEID                          what became of a case in the runs of this clone; flaky or not
   rig bench boot | build | nops               what a guest, a build, a provided buffer costs
+  rig bench --kernel A --kernel B             whether provided buffers cost more in B than in A
 
 kernels: host · debian[:X.Y] · debian-uml[:X.Y] · source[:X.Y] · tree:PATH[@REV] · a bzImage or vmlinuz ·
          a built kernel tree · ssh:[USER@]HOST[:PORT]
