@@ -38,7 +38,7 @@ from ringrig.errors import BadSpec, ClusterAway, GuestLost, HostLacks
 from ringrig.plugin import history
 from ringrig.plugin.prepare import keep_patches
 
-CONNECT_SECONDS = 8.0
+CONNECT_SECONDS = 5.0
 LONELY_SECONDS = 60.0
 """So long a campaign waits for a worker that can take a job: those of a machine that starts anew are back by then."""
 _POLL = 0.2

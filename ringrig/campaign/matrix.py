@@ -58,7 +58,10 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> Matrix:
                     found[one.job.name] = one
                     say(f"{len(found)} of {len(jobs)}: {one.job.name}: {one.verdict} ({one.seconds:.0f} s)")
     except RigError:
-        say(again)
+        if any(folder.iterdir()):
+            say(again)
+        else:
+            folder.rmdir()
         raise
     matrix.results = [found[each.name] for each in jobs if each.name in found]
     matrix.left = [each for each in jobs if each.name not in found]
@@ -77,7 +80,7 @@ def _again(arguments: Sequence[str]) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rig matrix",
-        usage="rig matrix FILE [--resume FOLDER] [-n N] [--jobs K] [CASE]…",
+        usage="rig matrix FILE [--resume FOLDER] [-n N] [--jobs K | --cluster ADDRESS] [CASE]…",
         description="Run the same cases on many kernels.",
     )
     add = parser.add_argument

@@ -20,7 +20,7 @@ from fakes import orphans
 from fakes.images import built_image
 
 from ringrig.campaign import cluster as clusters
-from ringrig.campaign import crew, errand, travel
+from ringrig.campaign import crew, errand, matrix, travel
 from ringrig.campaign.job import Job
 from ringrig.errors import BadSpec, ClusterAway, GuestLost, HostLacks
 
@@ -164,8 +164,8 @@ def test_a_worker_that_joins_late_takes_its_share(scheduler, campaign, tmp_path)
     assert found[-1] == "j0"
 
 
-def test_a_cluster_that_is_away(campaign, monkeypatch):
-    """Is said within ten seconds; an address that is none is said at once."""
+def test_a_cluster_that_is_away(campaign, monkeypatch, tmp_path):
+    """Is said within ten seconds, with nothing begun; an address that is none is said at once."""
     assert clusters.CONNECT_SECONDS < 10
     monkeypatch.setattr(clusters, "CONNECT_SECONDS", 0.5)
     with (
@@ -173,6 +173,12 @@ def test_a_cluster_that_is_away(campaign, monkeypatch):
         campaign.crew("tcp://127.0.0.1:9"),
     ):
         pass
+    (tmp_path / "m.toml").write_text('[[kernel]]\nkernel = "debian"\n')
+    with pytest.raises(ClusterAway):
+        matrix.run(
+            [str(tmp_path / "m.toml"), "--cluster=tcp://127.0.0.1:9"], root=tmp_path, say=campaign.said.append
+        )
+    assert list((tmp_path / "runs").iterdir()) == []
     with pytest.raises(BadSpec, match="no scheduler's address"), campaign.crew("tcp://nowhere"):
         pass
 
