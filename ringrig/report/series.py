@@ -23,6 +23,8 @@ _SHOWN = 8
 _COLUMNS = 72
 _WIDTH = 120
 """Of what goes into a file or a pipe."""
+_WIDE = 110
+"""From so many columns on the table has room for subjects."""
 _TIMES = ("build", "boot", "cases", "again", "rest")
 _WORDS = {
     "passed": "passed",
@@ -41,7 +43,10 @@ def report(series: Series) -> int:
         console.width = _WIDTH
     words = tested_by(series)
     console.print(_head(series), markup=False)
-    console.print(_table(series))
+    wide = console.width >= _WIDE
+    for row in () if wide else series.patches:
+        console.print(f"  {row.number}  {row.subject}", markup=False)
+    console.print(_table(series, subjects=wide))
     console.print(LEGEND, markup=False)
     console.print(
         "seconds: build + boot + cases + what was run again, if anything + the rest\n", markup=False
@@ -69,10 +74,11 @@ def _head(series: Series) -> str:
     )
 
 
-def _table(series: Series) -> Table:
+def _table(series: Series, *, subjects: bool) -> Table:
     table = Table(box=SIMPLE)
-    table.add_column("#", justify="right")
-    table.add_column("patch", max_width=52, overflow="ellipsis", no_wrap=True)
+    table.add_column("#", justify="right", no_wrap=True)
+    if subjects:
+        table.add_column("patch", max_width=52)
     table.add_column("verdict", no_wrap=True)
     table.add_column("cases", no_wrap=True)
     table.add_column("changed lines", no_wrap=True)
@@ -80,8 +86,8 @@ def _table(series: Series) -> Table:
     for row in series.rows:
         colour = _COLOURS.get(row.verdict, "yellow")
         table.add_row(
-            str(row.number) if row.number else "–",
-            escape(row.subject) if row.number else "base",
+            str(row.number) if row.number else "–" if subjects else "base",
+            *([escape(row.subject) if row.number else "base"] if subjects else ()),
             f"[{colour}]{verdict(row)}[/]" if row.verdict else "",
             cell(Counter(row.count)) if row.count else "",
             changed(row),
