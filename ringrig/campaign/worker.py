@@ -28,13 +28,14 @@ def main(arguments: Sequence[str], *, root: Path, say: Say) -> int:
     """Takes jobs until the scheduler goes away (ClusterAway) or Ctrl-C. BadSpec, NoSpace."""
     chosen = _parser().parse_args(arguments)
     connect(chosen.address).close()
-    parcels = cache.folder() / "parcels"
-    with cache.writing("the folder for parcels"):
-        parcels.mkdir(parents=True, exist_ok=True)
+    parcels, live = cache.folder() / "parcels", cache.folder() / "live"
+    with cache.writing("the folders of a worker"):
+        for folder in (parcels, live):
+            folder.mkdir(parents=True, exist_ok=True)
     cache.prune("parcels", keep=_KEPT)
     os.environ |= {errand.PLACE: str(parcels), errand.SUITE: suite_version(root)}
     has = declared(chosen.jobs, kvm=accel.kvm_works(say))
-    with tempfile.TemporaryDirectory(prefix="ringrig-worker-") as scratch:
+    with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-worker-", dir=live) as scratch:
         asyncio.run(_serve(chosen.address, has, jobs=chosen.jobs, name=chosen.name, scratch=scratch, say=say))
     raise ClusterAway(
         f"The scheduler at {chosen.address} has gone away.", next_step="start it, and this worker, again"
