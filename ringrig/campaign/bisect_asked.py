@@ -12,7 +12,7 @@ from typing import Any
 from ringrig import runs
 from ringrig.cache import writing
 from ringrig.campaign import crew, nearest
-from ringrig.campaign.history import history, repository, resolved
+from ringrig.campaign.history import history, release, repository, resolved
 from ringrig.errors import BadSpec
 
 _FILE = "asked.json"
@@ -109,7 +109,8 @@ def new(chosen: argparse.Namespace, refuse: argparse.ArgumentParser, root: Path)
         confidence=chosen.confidence,
         passes=chosen.passes,
     )
-    history(tree, good, bad)  # before anything is left in a folder
+    release(tree, good)
+    history(tree, good, bad)  # these refuse before anything is left in a folder
     folder = runs.new_folder(root, "bisect")
     with writing("the bisection's folder"):
         (folder / _FILE).write_text(json.dumps(asdict(asked), indent=1) + "\n")

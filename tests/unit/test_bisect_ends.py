@@ -9,6 +9,7 @@ from ringrig.campaign import bisect, bisect_step
 from ringrig.errors import BadSpec, NoSpace, WrongEnds
 from ringrig.report import bisect as reports
 
+WHO = ["-c", "user.name=n", "-c", "user.email=n@example.org"]
 pytest_plugins = ["fakes.bisections"]
 
 
@@ -38,16 +39,20 @@ def test_an_end_that_is_not_what_it_was_said_to_be(find, commits, ends, says):
         (["--tree=TREE", "--good=c0", "--bad=nonsense", CASE], "no revision 'nonsense'"),
         (["--tree=/nowhere", "--good=c0", "--bad=c1", CASE], "/nowhere is not a directory"),
         (["--tree=TREE/..", "--good=c0", "--bad=c1", CASE], "top directory of a git repository"),
+        (["--tree=TREE", "--good=older", "--bad=c1", CASE], "is no kernel tree"),
         (["--resume=TREE"], "holds no bisection"),
     ],
 )
 def test_faulty_arguments(session, tmp_path, options, says):
     """Are told before anything is built or left behind."""
-    repository(tmp_path / "tree", line("good", "bad"))
+    tree = tmp_path / "tree"
+    ids = repository(tree, line("good", "bad"))
+    empty = git(tree, "mktree", given="")
+    git(tree, "tag", "older", git(tree, *WHO, "commit-tree", "-m", "nothing", "-p", ids["c0"], empty))
 
     with pytest.raises(BadSpec, match=says):
         bisect.run(
-            [one.replace("TREE", str(tmp_path / "tree")) for one in options],
+            [one.replace("TREE", str(tree)) for one in options],
             root=tmp_path,
             say=lambda _: None,
         )
