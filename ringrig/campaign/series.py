@@ -238,7 +238,8 @@ class _Tester:
         return result
 
     def _job(self, number: int, cases: Sequence[str], *, name: str = "") -> Job:
-        patched = number > 0 or self._asked.base.prerequisites
+        # Patches can come to nothing, together: a change and its revert.
+        patched = self._applied.trees[number] != self._applied.source
         kernel = self._folder / "kernels" / f"{self._name(number)}.patch"
         return Job(
             name=f"{self._name(number)}-{name}".rstrip("-"),

@@ -158,6 +158,22 @@ def test_a_patch_that_does_not_boot_is_booted_again_first(machine, tree):
     assert found.exit_code == 1
 
 
+def test_a_patch_and_its_revert(machine, tree, tmp_path):
+    """Come to the base itself, which is tested as any other kernel."""
+    (tmp_path / "out").mkdir()
+    there = kernel_tree.PATCH
+    back = there.replace("-\treturn head + 1", "-\treturn head + 2").replace(
+        "+\treturn head + 2", "+\treturn head + 1"
+    )
+    (tmp_path / "out/1.patch").write_text(there)
+    (tmp_path / "out/2.patch").write_text(back)
+
+    found = run(tree, "--base", "v6.12", given=str(tmp_path / "out"))
+
+    assert verdicts(found) == [OK, OK]
+    assert [len(job.patches) for job in machine.jobs] == [0, 1, 0]
+
+
 def test_only_the_tip(machine, tree, capsys):
     """The whole series at once."""
     machine.outcomes["3-of-3"] = {**GOOD, "a": "failed"}
