@@ -17,6 +17,7 @@ from rich.table import Table
 from ringrig.cache import writing
 from ringrig.campaign.exercised import Lines
 from ringrig.campaign.rows import BREAKS, MENDS, NO_BOOT, NO_BUILD, STILL, Row, Series
+from ringrig.report import command, folder
 from ringrig.report.matrix import LEGEND, cell
 
 _SHOWN = 8
@@ -37,7 +38,10 @@ _COLOURS = {BREAKS: "red", NO_BUILD: "red", NO_BOOT: "red", STILL: "yellow", MEN
 
 
 def report(series: Series) -> int:
-    """Prints the table, what breaks and mends what, and the words for a cover letter, which tested-by.txt keeps; the exit code."""
+    """Prints the table, what breaks and mends what, and the words for a cover letter, which tested-by.txt keeps.
+
+    Writes report.html; returns the exit code.
+    """
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = _WIDTH
@@ -60,7 +64,9 @@ def report(series: Series) -> int:
             (series.folder / "tested-by.txt").write_text(words)
         console.print(f"\nFor the cover letter ({series.folder}/tested-by.txt):\n", markup=False)
         console.print(textwrap.indent(words, "    "), markup=False)
-    console.print(f"{series.folder}/series.json; in it each kernel's run folder", markup=False)
+    if series.rows:
+        page = command.write_page(folder.read(series.folder))
+        console.print(f"{page}, series.json; beside them each kernel's run folder", markup=False)
     return series.exit_code
 
 
