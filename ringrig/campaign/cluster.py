@@ -17,7 +17,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -276,7 +276,8 @@ def cluster(
                 sent = made.post.sent
                 say(f"cluster {address}: {len(sent)} parcels sent, {sum(sent) / 1e6:.1f} MB")
     finally:
-        client.close(timeout=2)
+        with suppress(TimeoutError):
+            client.close(timeout=2)
 
 
 def connect(address: str) -> Client:

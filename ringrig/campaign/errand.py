@@ -27,6 +27,8 @@ SUITE = "RINGRIG_SUITE"
 TROUBLE = "ringrig_trouble"
 """The worker's attribute that says why a parcel could not be kept."""
 _ASK_SECONDS = 5.0
+_GRACE = 60.0
+"""Seconds for a session that is not wanted any more to end its guests."""
 _POLL = 0.2
 
 
@@ -97,13 +99,15 @@ def session(words: list[str], root: Path, folder: Path) -> int | None:
             stderr=subprocess.STDOUT,
             process_group=0,
         )
-        stopped = False
+        limit = 0.0
         while child.poll() is None:
             time.sleep(_POLL)
-            if not stopped and not wanted():
+            if not limit and not wanted():
                 child.send_signal(signal.SIGINT)
-                stopped = True
-    if stopped:
+                limit = time.monotonic() + _GRACE
+            elif limit and time.monotonic() > limit:
+                os.killpg(child.pid, signal.SIGKILL)
+    if limit:
         return None
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 

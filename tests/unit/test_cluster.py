@@ -228,8 +228,11 @@ def test_a_kernel_that_does_not_build_is_a_result(scheduler, campaign, tmp_path,
     assert found["j1"].exit_code == 0
 
 
-def test_ctrl_c_ends_the_sessions_on_the_workers(scheduler, campaign, tmp_path):
-    """As it does here."""
+@pytest.mark.parametrize("session", ["wait30", "stubborn"])
+def test_ctrl_c_ends_the_sessions_on_the_workers(scheduler, campaign, tmp_path, monkeypatch, session):
+    """As it does here; one that takes no notice is killed after a time of grace."""
+    if session == "stubborn":
+        monkeypatch.setattr(errand, "_GRACE", 0.3)
     scheduler.scale(1)
 
     def interrupt():
@@ -238,9 +241,10 @@ def test_ctrl_c_ends_the_sessions_on_the_workers(scheduler, campaign, tmp_path):
 
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt), campaign.crew(scheduler.scheduler_address) as hands:
-        list(hands.results(tasks(tmp_path, f"wait30@{tmp_path}")))
+        list(hands.results(tasks(tmp_path, f"{session}@{tmp_path}")))
 
-    await_((tmp_path / "interrupted").exists)
+    if session != "stubborn":
+        await_((tmp_path / "interrupted").exists)
 
 
 def test_a_scheduler_that_goes_away(campaign, tmp_path):

@@ -17,12 +17,14 @@ def interrupted(*_):
     sys.exit(2)
 
 
-signal.signal(signal.SIGINT, interrupted)
+signal.signal(signal.SIGINT, signal.SIG_IGN if what == "stubborn" else interrupted)
 if where:
     with Path(where, "begun").open("a") as file:
         file.write(f"{os.getppid()}\n")
 if what.startswith("wait"):
     time.sleep(float(what.removeprefix("wait")))
+if what == "stubborn":
+    time.sleep(30)
 if what == "until":
     while not Path(where, "go").exists():
         time.sleep(0.02)
