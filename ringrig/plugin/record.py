@@ -23,6 +23,8 @@ import pytest
 from ringrig.errors import NoSpace
 from ringrig.plugin.prepare import Context
 
+OUTCOMES = ("passed", "failed", "error", "xfailed", "xpassed", "skipped")
+"""What becomes of a case, in the order that reports have."""
 _RANK = ("passed", "skipped", "xpassed", "xfailed", "failed", "error")
 
 

@@ -14,7 +14,7 @@ from ringrig.model.profiles import profile_for
 from ringrig.plugin import history, left_out
 from ringrig.plugin.known_issues import KnownIssues
 from ringrig.plugin.prepare import Context
-from ringrig.plugin.record import Record, unwritten
+from ringrig.plugin.record import OUTCOMES, Record, unwritten
 
 
 class Verdict:
@@ -109,11 +109,7 @@ class Verdict:
             word = "NO VERDICT"
         else:
             word = "PARTIAL PASS" if skipped or plan.lacks else "PASS"
-        parts = [
-            f"{counts[name]} {name}"
-            for name in ("passed", "failed", "error", "xfailed", "xpassed", "skipped")
-            if counts[name]
-        ]
+        parts = [f"{counts[name]} {name}" for name in OUTCOMES if counts[name]]
         out = [f"{word}: {plan.label}: {', '.join(parts) or 'no case ran'}"]
         if self._news["fatal"]:
             said = self._news["fatal"][1]

@@ -15,7 +15,6 @@ from ringrig.campaign.job import Job, last_words
 from ringrig.errors import BadSpec
 from ringrig.plugin.record import results
 
-OUTCOMES = ("passed", "failed", "error", "xfailed", "xpassed", "skipped")
 _CAMPAIGNS = {"matrix": "kernels", "series": "rows", "bisect": "examined", "mutants": ""}
 """What names their runs' folders in the JSON of each."""
 JUDGE = "--judged-by"

@@ -18,8 +18,8 @@ from ringrig import runs
 from ringrig.errors import BadSpec, RigError
 from ringrig.plugin import history
 from ringrig.plugin.history import Past
+from ringrig.plugin.record import OUTCOMES
 
-_WORDS = ("passed", "failed", "error", "xfailed", "xpassed", "skipped")
 _GOOD, _BAD = {"passed", "xfailed"}, {"failed", "error", "xpassed"}
 
 
@@ -62,7 +62,7 @@ def wavering(past: Sequence[Past]) -> list[str]:
         same[one.kernel, one.build, one.suite][one.outcome] += 1
     return [
         f"FLAKY on {kernel} (build-id {build[:12] or 'unknown'}, suite {suite}): "
-        + ", ".join(f"{count[word]} {word}" for word in _WORDS if count[word])
+        + ", ".join(f"{count[word]} {word}" for word in OUTCOMES if count[word])
         for (kernel, build, suite), count in same.items()
         if _GOOD & set(count) and _BAD & set(count)
     ]
@@ -84,7 +84,7 @@ def _by_kernel(past: Sequence[Past]) -> Table:
     kernels: dict[str, list[Past]] = defaultdict(list)
     for one in past:
         kernels[one.kernel].append(one)
-    words = [word for word in _WORDS if any(one.outcome == word for one in past)]
+    words = [word for word in OUTCOMES if any(one.outcome == word for one in past)]
     table = Table(box=SIMPLE)
     table.add_column("kernel")
     for word in words:

@@ -14,6 +14,7 @@ from rich.table import Table
 from ringrig.cache import writing
 from ringrig.campaign.job import Result, folder_of
 from ringrig.campaign.matrix import Matrix
+from ringrig.plugin.record import OUTCOMES
 from ringrig.report import command, folder
 
 _MARKS = {"failed": "F", "error": "E", "xfailed": "k", "xpassed": "X", "skipped": "-"}
@@ -43,7 +44,7 @@ def _totals(matrix: Matrix) -> Table:
         table.add_column(name, justify="right")
     for one in matrix.results:
         count = one.count()
-        cells = [count[name] for name in ("passed", "failed", "error", "xfailed", "xpassed", "skipped")]
+        cells = [count[name] for name in OUTCOMES]
         table.add_row(
             escape(one.job.name),
             *(str(cell or "") for cell in cells),

@@ -9,7 +9,8 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ringrig.report.folder import OUTCOMES, Folder
+from ringrig.plugin.record import OUTCOMES
+from ringrig.report.folder import Folder
 from ringrig.report.page_failures import bugs, failures, left_out
 from ringrig.report.page_grid import LETTERS, grid
 
