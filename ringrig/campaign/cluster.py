@@ -280,11 +280,22 @@ def cluster(
             client.close(timeout=2)
 
 
+class _Client(Client):
+    """Closed at once where it comes to nothing: else the garbage collector does it, perhaps while dask's lock is held, and hangs."""
+
+    def __init__(self, address: str) -> None:
+        try:
+            super().__init__(address, timeout=CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
+        except BaseException:
+            self.close(timeout=2)  # type: ignore[no-untyped-call]
+            raise
+
+
 def connect(address: str) -> Client:
     """A client of the scheduler. ClusterAway, within ten seconds; BadSpec."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is raised
     try:
-        return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        return _Client(address)
     except ValueError as error:
         raise BadSpec(
             f"{address!r} is no scheduler's address: {error}.", next_step="write tcp://HOST:PORT or HOST:PORT"

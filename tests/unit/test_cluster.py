@@ -1,6 +1,7 @@
 """Campaigns on a cluster: parcels travel once, dead and refusing workers lose nothing, and what is away is said at once."""
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -181,6 +182,8 @@ def test_a_cluster_that_is_away(campaign, monkeypatch, tmp_path):
     assert list((tmp_path / "runs").iterdir()) == []
     with pytest.raises(BadSpec, match="no scheduler's address"), campaign.crew("tcp://nowhere"):
         pass
+    made = [one for one in gc.get_objects() if type(one) is clusters._Client]
+    assert {one.status for one in made} <= {"closed"}
 
 
 def test_no_worker_that_could_take_a_job(scheduler, campaign, tmp_path, monkeypatch):
