@@ -134,8 +134,8 @@ class _Course:
                     f"{made.fact(commit)} fails, too, but a commit that contains it passes: it broke twice"
                 )
             made.left = search.left
-        made.ended = True
         self._end()
+        made.ended = True
 
     def _examine(self, commits: Sequence[str]) -> dict[str, str]:
         """Their verdicts, of which the log and the terminal are told."""
@@ -207,10 +207,11 @@ class _Course:
     def _end(self) -> None:
         """The culprit's parents, as far as nobody looked at them, and whether it changes the kernel at all."""
         made = self._made
-        if made.culprit is None:
+        if len(made.left) > 1:
             made.exit_code = 1
             return
-        parents = made.fact(made.culprit).parents
+        [culprit] = made.left
+        parents = made.fact(culprit).parents
         if fresh := [one for one in parents if one not in made.seen]:
             self._say("the culprit's parents")
             self._examine(fresh)
@@ -218,7 +219,7 @@ class _Course:
             if made.seen[parent].verdict.word == "bad":
                 made.notes.append(f"its parent {made.fact(parent)} fails, too: then it is not the first")
                 made.exit_code = 1
-            elif made.seen[parent].build_id == made.seen[made.culprit].build_id:
+            elif made.seen[parent].build_id == made.seen[culprit].build_id:
                 made.notes.append(
                     f"it makes the same kernel as its parent {made.fact(parent)}: then it is not the cause"
                 )

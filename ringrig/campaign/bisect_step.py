@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,8 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> int:
         return _run(arguments, root, say)
     except RigError as error:
         say(str(error))
+    except Exception:  # nor may Python's 1 be one
+        traceback.print_exc()
     except SystemExit as leaving:  # argparse's 2 would be a bad commit to git
         return GIT_EXIT["trouble"] if leaving.code else 0
     except KeyboardInterrupt:

@@ -106,6 +106,27 @@ def test_interrupted_at_every_stage_it_goes_on(session, find):
         assert made.seen.keys() == whole.seen.keys()
 
 
+def test_interrupted_at_the_culprits_parent(session, find):
+    """Which nobody had tried, as a commit of the other branch contains it: then the culprit is not told yet."""
+    commits = merged(["good", ""], ["", "", "", "", ""], ["bad", ""], ["bad"])
+    ids, whole, said = find(commits)
+    assert "the culprit's parents" in said
+    last = len(session.commands)
+    session.commands.clear()
+
+    def end():
+        if len(session.commands) == last:
+            raise KeyboardInterrupt
+
+    session.before = end
+    _, half, _ = find(commits)
+
+    assert (half.exit_code, half.culprit, half.left) == (130, None, [ids["r0"]])
+    assert reports.report(half) == 130
+    session.before = lambda: None
+    assert find(commits, "--resume", str(half.folder))[1].culprit == whole.culprit == ids["r0"]
+
+
 def test_a_full_disk_says_how_to_go_on(session, find):
     """The error is NoSpace, and --resume is told."""
     commits = line("good", "", "", "bad")
@@ -127,6 +148,16 @@ def test_a_step_of_git_bisect_run(session, tmp_path, does, code):
     git(tmp_path / "tree", "reset", "-q", "--hard")
 
     assert bisect_step.run(["--step", f"--tree={tmp_path / 'tree'}", CASE], root=tmp_path, say=print) == code
+
+
+def test_a_step_that_breaks_down_ends_the_bisection(session, tmp_path, monkeypatch, capsys):
+    """With its traceback: Python's exit code for that is git's "bad"."""
+    repository(tmp_path / "tree", line("bad"))
+    git(tmp_path / "tree", "reset", "-q", "--hard")
+    monkeypatch.setattr(bisect_step, "examination", lambda *_: 1 / 0)
+
+    assert bisect_step.run(["--step", f"--tree={tmp_path / 'tree'}", CASE], root=tmp_path, say=print) == 128
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrong", [["--nonsense"], ["--tree=/nowhere", CASE], []])
