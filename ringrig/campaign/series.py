@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -65,13 +66,15 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> Series:
 
 
 def begin(asked: Asked, folder: Path, *, say: Say) -> Applied:
-    """Applies the series, and keeps in its folder what is asked. BadPatch: it does not apply; then the folder is gone again."""
+    """Applies the series, and keeps in its folder what is asked. BadPatch: it does not apply; then a new folder is gone again."""
+    new = not any(folder.iterdir())
     try:
         with writing("the series' folder"):
             applied = bases.apply(asked.given, asked.base, folder / "patches", say=say)
             asking.store(asked, folder, applied.trees)
     except RigError:
-        _forget(folder)
+        if new:
+            shutil.rmtree(folder, ignore_errors=True)
         raise
     return applied
 
@@ -88,12 +91,6 @@ def carry_out(asked: Asked, applied: Applied, folder: Path, *, workers: int, roo
     except RigError:
         say(f"when that is mended, go on with: rig series --resume {folder}")
         raise
-
-
-def _forget(folder: Path) -> None:
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    folder.rmdir()
 
 
 class _Tester:

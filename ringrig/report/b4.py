@@ -31,9 +31,12 @@ def report(arguments: Sequence[str], *, root: Path, say: Say) -> int:
     if number is None:
         print("[]")
         return 0
-    rows = [row for row in series.patches if number in (0, row.number)] or series.patches[-1:]
+    own = [row for row in series.patches if number in (0, row.number)]
+    rows = own or series.patches[-1:]
     if prep:
         print("".join(f"{line}\n" for row in rows for line in complaints(row)), end="")
+        if series.left and not (number and own):
+            print(f"ERROR: it was interrupted: rig series --resume {series.folder}")
     else:
         print(json.dumps(checks(series, number), indent=1))
     return int(any(row.bad for row in rows))

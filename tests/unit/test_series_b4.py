@@ -15,7 +15,8 @@ from fakes import kernel_tree, series_machine, threads
 from fakes.kernel_tree import git
 from fakes.series_machine import GOOD
 
-from ringrig.errors import BadSpec
+from ringrig.campaign import series
+from ringrig.errors import BadSpec, NoSpace
 from ringrig.report import b4 as reports
 
 ROOT = Path(__file__).parents[2]
@@ -197,3 +198,21 @@ def test_a_series_that_was_interrupted_is_no_pass(machine, tree, review, monkeyp
     [one] = json.loads(said)
     assert one["status"] == "fail"
     assert "rig series --resume" in one["details"]
+    _, said = asked(tree, monkeypatch, "", "--b4-prep-check", str(tree.parent / "thread"))
+    assert f"ERROR: it was interrupted: rig series --resume {tree.parent / 'clone'}" in said
+
+
+def test_what_ran_is_kept_when_the_disk_is_full_at_the_next_mail(machine, tree, review, monkeypatch):
+    """The folder is an older call's."""
+    asked(tree, monkeypatch, review[1], "--b4-check")
+    [folder] = (tree.parent / "clone/runs").iterdir()
+    before = sorted(folder.rglob("*"))
+
+    def full(*_):
+        raise NoSpace("No space.", next_step="make some")
+
+    monkeypatch.setattr(series.asking, "store", full)
+    code, _ = asked(tree, monkeypatch, review[2], "--b4-check")
+
+    assert code == NoSpace.exit_code
+    assert sorted(folder.rglob("*")) == before
