@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ringrig.campaign.job import Case
-from ringrig.errors import BadSpec
+from ringrig.errors import BadSpec, NothingRan
 from ringrig.plugin.record import results
 
 GOOD, KNOWN, BAD = {"passed", "xpassed"}, {"xfailed"}, {"failed", "error"}
@@ -111,7 +111,7 @@ def _alike(what: str) -> str:
 
 
 def run(arguments: Sequence[str]) -> tuple[Ran, Ran, Comparison]:
-    """`rig compare RUN RUN`. BadSpec: one of them is no run."""
+    """`rig compare RUN RUN`. BadSpec: one of them is no run; NothingRan: no case ran in either."""
     parser = argparse.ArgumentParser(
         prog="rig compare",
         description="What the second run fails, leaves out and complains of that the first does not.",
@@ -122,4 +122,9 @@ def run(arguments: Sequence[str]) -> tuple[Ran, Ran, Comparison]:
     parser.add_argument("second", metavar="RUN", type=Path)
     chosen = parser.parse_args(arguments)
     first, second = read(chosen.first), read(chosen.second)
+    if all(case.outcome == "skipped" for case in (*first.cases.values(), *second.cases.values())):
+        raise NothingRan(
+            f"No case ran, so there is nothing to compare: {first.verdict}; {second.verdict}.",
+            next_step=f"see {chosen.second}/summary.txt",
+        )
     return first, second, compare(first, second)

@@ -9,10 +9,11 @@ from pathlib import Path
 from ringrig.campaign.compare import Comparison, Ran
 from ringrig.campaign.exercised import Lines
 from ringrig.campaign.patches import Given
+from ringrig.errors import NothingRan
 
 NO_BUILD, NO_BOOT = "does not build", "does not boot"
 BREAKS, STILL, MENDS = "breaks", "still broken", "mends"
-IDLE, OK = "not exercised", "ok"
+NOTHING, IDLE, OK = "nothing ran", "not exercised", "ok"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,8 +92,12 @@ class Series:
 
     @property
     def exit_code(self) -> int:
-        """0 nothing breaks, 1 something does, 130 interrupted."""
-        return 130 if self.left else int(any(row.bad for row in self.rows))
+        """0 nothing breaks, 1 something does, 20 no case ran in the end, 130 interrupted."""
+        if self.left:
+            return 130
+        if any(row.bad for row in self.rows):
+            return 1
+        return NothingRan.exit_code if self.rows and self.rows[-1].verdict == NOTHING else 0
 
     @property
     def first_bad(self) -> Row | None:
@@ -128,6 +133,8 @@ def judge(
         what: "new splat" for what, names in found.new_splats.items() if not set(names) & set(confirmed)
     }
     settle(row, before)
+    if row.verdict in (IDLE, OK) and all(case.outcome == "skipped" for case in ran.cases.values()):
+        row.verdict = NOTHING
 
 
 def settle(row: Row, before: Sequence[Row]) -> None:

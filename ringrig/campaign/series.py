@@ -130,6 +130,7 @@ class _Tester:
         row = Row(number=0, subject=self._asked.base.why, folder="base", arguments=self._arguments(0))
         self._say(f"base: {self._asked.base.spec}")
         result, build = self._tested(0)
+        row.folder = result.folder.name
         if result.exit_code not in _RAN:
             raise NoVerdict(
                 f"The base gives no verdict: {result.verdict}", next_step=f"see {result.folder}/output.txt"
@@ -165,6 +166,7 @@ class _Tester:
             row.verdict, row.words = NO_BUILD, error.what
             self._say(f"  {NO_BUILD}")
             return row
+        row.folder = result.folder.name
         if result.exit_code in _DEAD and not result.cases:
             row.verdict, row.words = NO_BOOT, result.verdict
             row.seconds = {"build": build, "rest": result.seconds}

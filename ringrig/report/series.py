@@ -17,6 +17,7 @@ from rich.table import Table
 from ringrig.cache import writing
 from ringrig.campaign.exercised import Lines
 from ringrig.campaign.rows import BREAKS, MENDS, NO_BOOT, NO_BUILD, STILL, Row, Series
+from ringrig.errors import NothingRan
 from ringrig.report import command, folder
 from ringrig.report.matrix import LEGEND, cell
 
@@ -143,7 +144,9 @@ def story(series: Series) -> Iterator[str]:
         if row.mends:
             left = f"; {len(row.faults)} stay broken" if row.faults else "; nothing stays broken"
             yield f"{name} mends {_many(len(row.mends), 'case')}{doubt}{left}: {row.subject}"
-    if series.patches and not series.first_bad and not series.left:
+    if series.exit_code == NothingRan.exit_code:
+        yield "No case ran: that is no pass."
+    elif series.patches and series.exit_code == 0:
         yield "Nothing breaks."
 
 

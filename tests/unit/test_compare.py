@@ -6,7 +6,7 @@ import pytest
 
 from ringrig import cli
 from ringrig.campaign.compare import compare, read
-from ringrig.errors import BadSpec
+from ringrig.errors import BadSpec, NothingRan
 
 
 def a_run(folder, outcomes, *, troubles=None, uncertain=()):
@@ -31,6 +31,15 @@ def a_run(folder, outcomes, *, troubles=None, uncertain=()):
 
 def compared(tmp_path, first, second, **options):
     return compare(read(a_run(tmp_path / "1", first)), read(a_run(tmp_path / "2", second)), **options)
+
+
+def test_where_nothing_ran_there_is_nothing_to_compare(tmp_path, capsys):
+    """Two kernels that do not boot are not alike."""
+    a_run(tmp_path / "1", {"a": "skipped"})
+    a_run(tmp_path / "2", {})
+
+    assert cli.main(["compare", str(tmp_path / "1"), str(tmp_path / "2")]) == NothingRan.exit_code
+    assert "No case ran" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

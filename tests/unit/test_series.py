@@ -11,7 +11,7 @@ from fakes import kernel_tree, series_machine, threads
 from fakes.series_machine import GOOD
 
 from ringrig.campaign import asked, series
-from ringrig.campaign.rows import BREAKS, MENDS, NO_BOOT, NO_BUILD, OK, STILL
+from ringrig.campaign.rows import BREAKS, MENDS, NO_BOOT, NO_BUILD, NOTHING, OK, STILL
 from ringrig.errors import BadPatch, BadSpec, NoSpace, NoVerdict
 from ringrig.report import series as reports
 
@@ -110,6 +110,22 @@ def test_flaky_cases_break_nothing(machine, tree, capsys):
     assert "flaky (failed, and passed when run again): 1" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("tip", "code"), [("skipped", 20), ("passed", 0)])
+def test_where_nothing_ran_nothing_passed(machine, tree, capsys, tip, code):
+    """A suite for what only the series brings: in the end it must run."""
+    machine.outcomes = {name: {"a": "skipped"} for name in ("base", "1-of-3", "2-of-3")}
+    machine.codes = dict.fromkeys(machine.outcomes, 20)
+    machine.outcomes["3-of-3"] = {"a": tip}
+    machine.codes["3-of-3"] = code
+
+    found = run(tree)
+
+    assert verdicts(found)[:2] == [NOTHING, NOTHING]
+    assert reports.report(found) == code
+    assert ("No case ran" if code else "Nothing breaks") in capsys.readouterr().out
+    assert ("Tested-by" in (found.folder / "tested-by.txt").read_text()) == (code == 0)
+
+
 @pytest.mark.parametrize(("more", "verdict", "code"), [((), BREAKS, 1), (("--allow-skips",), OK, 0)])
 def test_a_case_that_is_left_out_is_a_regression(machine, tree, more, verdict, code):
     """Unless told otherwise; one that is not run is one anyhow."""
@@ -154,7 +170,7 @@ def test_a_patch_that_does_not_boot_is_booted_again_first(machine, tree):
     found = run(tree)
 
     assert verdicts(found) == [OK, OK, NO_BOOT]
-    assert "1-of-3-booted-again" in machine.names
+    assert found.patches[0].folder == "1-of-3-booted-again"
     assert found.exit_code == 1
 
 
