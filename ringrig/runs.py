@@ -126,6 +126,11 @@ def from_here(arguments: Sequence[str]) -> list[str]:
     return found
 
 
+def configs_from_here(configs: Sequence[str]) -> tuple[str, ...]:
+    """What --config was given, with files in it made absolute."""
+    return tuple(word.partition("=")[2] for word in from_here([f"--config={one}" for one in configs]))
+
+
 def command(kernel: str, others: Sequence[str]) -> list[str]:
     """pytest's command line, to be run in the clone, for a kernel and arguments named where the user stands."""
     return _pytest(kernel_from_here(kernel), from_here(others))

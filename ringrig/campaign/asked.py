@@ -98,12 +98,11 @@ def ask(chosen: argparse.Namespace, given: Given, cases: Sequence[str], *, root:
         base = replace(base, spec=runs.kernel_from_here(base.spec))
     wanted = tuple(runs.from_here(list(cases))) or ("suites",)
     nearest.known(wanted, root=root)
-    options = runs.from_here([f"--config={one}" for one in chosen.config])
     return Asked(
         given=given,
         base=base,
         guest=chosen.guest,
-        configs=tuple(one.removeprefix("--config=") for one in options),
+        configs=runs.configs_from_here(chosen.config),
         cases=wanted,
         only_tip=chosen.only_tip,
         allow_skips=chosen.allow_skips,

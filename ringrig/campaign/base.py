@@ -11,7 +11,7 @@ from ringrig.cache import Say
 from ringrig.campaign.patches import Given, Patch, patch_id, write
 from ringrig.errors import BadPatch, BadSpec
 from ringrig.kernel import source
-from ringrig.kernel.repo import Repo, asks, git
+from ringrig.kernel.repo import Repo, asks, commit_of, git, resolved
 from ringrig.kernel.spec import FORMS
 
 _SEARCHED = 3000
@@ -65,21 +65,23 @@ def choose(given: Given, *, kernel: str | None, tree: Path | None, revision: str
             f"{tree} is no git repository.", next_step="name a git tree, or take --kernel tree:PATH"
         )
     if revision is not None:
-        return Base(spec=f"tree:{tree}@{_commit(tree, revision)}", why=f"--base {revision}")
+        return Base(spec=f"tree:{tree}@{resolved(revision, where=tree)}", why=f"--base {revision}")
     if given.base:
-        if (commit := _found(tree, given.base)) is None:
+        if (base := commit_of(given.base, where=tree)) is None:
             raise BadSpec(
                 f"The series says it stands on base-commit {given.base}, which {tree} does not have.",
                 next_step=f"git -C {tree} fetch the branch that has it, or name another with --base REV",
             )
-        first = tuple(_prerequisites(given, tree, commit))
+        first = tuple(_prerequisites(given, tree, base))
         more = f" and {len(first)} prerequisites" if first else ""
         return Base(
-            spec=f"tree:{tree}@{commit}",
-            why=f"{commit[:12]}, which the series names{more}",
+            spec=f"tree:{tree}@{base}",
+            why=f"{base[:12]}, which the series names{more}",
             prerequisites=first,
         )
-    return Base(spec=f"tree:{tree}@{_commit(tree, 'HEAD')}", why="HEAD, as the series names no base-commit")
+    return Base(
+        spec=f"tree:{tree}@{resolved('HEAD', where=tree)}", why="HEAD, as the series names no base-commit"
+    )
 
 
 def _of_kernel(kernel: str, given: Given) -> Base:
@@ -96,18 +98,6 @@ def _of_kernel(kernel: str, given: Given) -> Base:
         raise _missing(left, f"{kernel} has no history to look for it in")
     about = f"; its base-commit {given.base[:12]} says nothing there" if given.base else ""
     return Base(spec=kernel, why=f"--kernel {kernel}{about}")
-
-
-def _found(tree: Path, revision: str) -> str | None:
-    words = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
-    return asks(words, where=tree)
-
-
-def _commit(tree: Path, revision: str) -> str:
-    found = _found(tree, revision)
-    if found is None:
-        raise BadSpec(f"{tree} has no revision {revision!r}.", next_step=f"git -C {tree} log --oneline -5")
-    return found
 
 
 def _unmet(given: Given) -> list[str]:

@@ -12,8 +12,9 @@ from typing import Any
 from ringrig import runs
 from ringrig.cache import writing
 from ringrig.campaign import crew, nearest
-from ringrig.campaign.history import history, release, repository, resolved
+from ringrig.campaign.history import history, release, repository
 from ringrig.errors import BadSpec
+from ringrig.kernel.repo import resolved
 
 _FILE = "asked.json"
 
@@ -98,14 +99,14 @@ def new(chosen: argparse.Namespace, refuse: argparse.ArgumentParser, root: Path)
     if not (chosen.tree and chosen.good and chosen.bad):
         refuse.error("--tree, --good and --bad are needed")
     tree = repository(chosen.tree)
-    good, bad = resolved(tree, chosen.good), resolved(tree, chosen.bad)
+    good, bad = resolved(chosen.good, where=tree), resolved(chosen.bad, where=tree)
     asked = Asked(
         tree=str(tree),
         good=good,
         bad=bad,
         words=words(chosen, refuse, root),
         guest=chosen.guest,
-        configs=configs(chosen),
+        configs=runs.configs_from_here(chosen.config),
         confidence=chosen.confidence,
         passes=chosen.passes,
     )
@@ -124,12 +125,6 @@ def words(chosen: argparse.Namespace, refuse: argparse.ArgumentParser, root: Pat
     given = runs.from_here([chosen.case]) if chosen.case else ["suites", "-k", chosen.expression]
     found = nearest.known(given, root=root)
     return tuple(found if len(found) == 1 else given)
-
-
-def configs(chosen: argparse.Namespace) -> tuple[str, ...]:
-    return tuple(
-        word.partition("=")[2] for word in runs.from_here([f"--config={one}" for one in chosen.config])
-    )
 
 
 def again(chosen: argparse.Namespace, refuse: argparse.ArgumentParser) -> tuple[Asked, Path]:

@@ -11,9 +11,10 @@ from ringrig.cache import Say
 from ringrig.campaign import bisect_asked
 from ringrig.campaign.commit_verdict import GIT_EXIT, Quota
 from ringrig.campaign.examine import examination, job
-from ringrig.campaign.history import release, repository, resolved
+from ringrig.campaign.history import release, repository
 from ringrig.campaign.job import do
 from ringrig.errors import RigError
+from ringrig.kernel.repo import resolved
 from ringrig.model.profiles import profile_for
 from ringrig.plugin.record import suite_version
 
@@ -40,14 +41,14 @@ def _run(arguments: Sequence[str], root: Path, say: Say) -> int:
     chosen = parser.parse_args(arguments)
     tree = repository(chosen.tree or ".")
     words = bisect_asked.words(chosen, parser, root)
-    frozen = resolved(tree, chosen.good or "HEAD")
+    frozen = resolved(chosen.good or "HEAD", where=tree)
     folder = runs.new_folder(root, "bisect-step")
     quota = Quota(passes=chosen.passes or _PASSES)
     one = job(
         f"tree:{tree}",
-        name=resolved(tree, "HEAD")[:12],
+        name=resolved("HEAD", where=tree)[:12],
         guest=chosen.guest,
-        configs=bisect_asked.configs(chosen),
+        configs=runs.configs_from_here(chosen.config),
         judge=profile_for(None, release(tree, frozen)).name,
         words=words,
         quota=quota,

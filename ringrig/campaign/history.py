@@ -59,16 +59,6 @@ def repository(given: str) -> Path:
     return path
 
 
-def resolved(tree: Path, revision: str) -> str:
-    """The commit that a revision names. BadSpec."""
-    found = asks(
-        ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"], where=tree
-    )
-    if not found:
-        raise BadSpec(f"{tree} has no revision {revision!r}.", next_step=f"git -C {tree} log --oneline -5")
-    return found
-
-
 def history(tree: Path, good: str, bad: str) -> History:
     """What lies between two commits. WrongEnds: nothing does."""
     ends = f"{about(tree, good)} is good and {about(tree, bad)} is bad"

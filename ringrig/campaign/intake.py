@@ -15,7 +15,7 @@ import b4
 from ringrig.campaign import thread
 from ringrig.campaign.patches import Given, Patch, has_diff
 from ringrig.errors import BadSpec
-from ringrig.kernel.repo import asks, git
+from ringrig.kernel.repo import commit_of, git
 
 _KINDS = ("*.patch", "*.diff", "*.eml", "*.txt")
 _REVISION = re.compile(r"v(\d+)-\d{4}-")
@@ -149,7 +149,7 @@ def _numbered(patches: Sequence[Patch]) -> tuple[Patch, ...]:
 def _range(given: str, tree: Path) -> Given:
     """The commits of A..B; of merges what they bring to their first parent. BadSpec: no such range, or nothing in it."""
     names = [end or "HEAD" for end in given.split("..")]
-    commits = [asks(["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"], where=tree) for name in names]
+    commits = [commit_of(name, where=tree) for name in names]
     if "..." in given or None in commits:
         raise BadSpec(
             f"{tree} has no range {given!r}.",

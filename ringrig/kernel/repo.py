@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ringrig import cache
-from ringrig.errors import BadPatch, HostLacks, KernelUnavailable
+from ringrig.errors import BadPatch, BadSpec, HostLacks, KernelUnavailable
 
 # Large packs made once are faster than 90 000 files; none of the user's settings (filters, hooks) may act here.
 _SETTINGS = (
@@ -119,6 +119,20 @@ def asks(arguments: list[str], *, where: Path) -> str | None:
     """What git answers to a question that may have no answer: None then."""
     done = _run(arguments, cwd=where)
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def commit_of(revision: str, *, where: Path) -> str | None:
+    """The commit that a revision names, if it names one."""
+    return asks(
+        ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"], where=where
+    )
+
+
+def resolved(revision: str, *, where: Path) -> str:
+    """The commit that a revision names. BadSpec."""
+    if found := commit_of(revision, where=where):
+        return found
+    raise BadSpec(f"{where} has no revision {revision!r}.", next_step=f"git -C {where} log --oneline -5")
 
 
 def _answer(done: subprocess.CompletedProcess[str], arguments: tuple[str, ...] | list[str]) -> str:

@@ -14,7 +14,7 @@ from ringrig.errors import BadSpec, KernelUnavailable
 from ringrig.kernel import apt as archive
 from ringrig.kernel.apt import Package
 from ringrig.kernel.packages import Kind, Offer, facts, newest, series_in
-from ringrig.kernel.repo import Repo, asks
+from ringrig.kernel.repo import Repo, asks, resolved
 from ringrig.kernel.spec import debian_series
 
 KIND = "origins"
@@ -129,14 +129,7 @@ def tree(spec: str, *, say: Say) -> Origin:
     cache.prune(KIND, keep=_KEPT)
     origin = Origin(spec=spec, label="", place=place, tree="")
     if revision:
-        commit = asks(
-            ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"], where=path
-        )
-        if commit is None:
-            raise BadSpec(
-                f"{path} has no revision {revision!r}.", next_step=f"git -C {path} log --oneline -5"
-            )
-        return _at_commit(origin, path, commit, spec=f"tree:{path}@{revision}")
+        return _at_commit(origin, path, resolved(revision, where=path), spec=f"tree:{path}@{revision}")
     say(f"reading {path} as it is now")
     with cache.locked(origin.lock, say=say), cache.writing("the source's objects into the cache"):
         now = _snapshot(origin, path, is_repository)

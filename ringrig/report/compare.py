@@ -41,12 +41,16 @@ def listed(
     words: str, names: Sequence[str], cases: Mapping[str, Case], *, shown: int = _SHOWN
 ) -> Iterator[str]:
     """A heading with how many, then the first of them with why."""
-    if not names:
-        return
-    yield f"{words}: {len(names)}"
+    if names:
+        yield f"{words}: {len(names)}"
+        yield from named(names, {name: cases[name].why for name in names if name in cases}, shown=shown)
+
+
+def named(names: Sequence[str], why: Mapping[str, str], *, shown: int) -> Iterator[str]:
+    """The first of them, each with its reason's first line where it has one."""
     for name in names[:shown]:
         yield f"    {name}"
-        if why := cases[name].why.strip() if name in cases else "":
-            yield f"        {why.splitlines()[0][:160]}"
+        if words := why.get(name, "").strip():
+            yield f"        {words.splitlines()[0][:160]}"
     if len(names) > shown:
         yield f"    … and {len(names) - shown} more"

@@ -19,6 +19,7 @@ from ringrig.campaign.exercised import Lines
 from ringrig.campaign.rows import BREAKS, MENDS, NO_BOOT, NO_BUILD, STILL, Row, Series
 from ringrig.errors import NothingRan
 from ringrig.report import command, folder
+from ringrig.report.compare import listed, named
 from ringrig.report.matrix import LEGEND, cell
 
 _SHOWN = 8
@@ -139,7 +140,7 @@ def story(series: Series) -> Iterator[str]:
         if row.breaks:
             first = " (nothing broke before)" if row is series.first_bad and not series.only_tip else ""
             yield f"{name} breaks {_many(len(row.breaks), 'case')}{first}{doubt}: {row.subject}"
-            yield from _named(row.breaks, row.faults)
+            yield from named(row.breaks, row.faults, shown=_SHOWN)
             yield f"    repeat: rig run {shlex.join([*row.arguments, row.breaks[0]])}"
         if row.mends:
             left = f"; {len(row.faults)} stay broken" if row.faults else "; nothing stays broken"
@@ -154,12 +155,12 @@ def _others(series: Series) -> Iterator[str]:
     """What is worth knowing beside: flaky cases, what got better, what of the patches did not run."""
     if series.base_failing:
         yield f"failing on the base already: {len(series.base_failing)}"
-        yield from _named(list(series.base_failing), series.base_failing)
+        yield from named(list(series.base_failing), series.base_failing, shown=_SHOWN)
     yield from _list("flaky on the base (failed, and passed when run again)", series.base_flaky)
     flaky = {name: f"with patch {row.number}" for row in series.patches for name in row.flaky}
     if flaky:
         yield f"flaky (failed, and passed when run again): {len(flaky)}"
-        yield from _named(list(flaky), flaky)
+        yield from named(list(flaky), flaky, shown=_SHOWN)
     if tip := next((row for row in reversed(series.patches) if row.known), None):
         yield from _list(f"newly passing with patch {tip.number}", tip.newly_passing)
         yield from _list(f"newly run with patch {tip.number}", tip.newly_run)
@@ -189,19 +190,8 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join(str(g[0]) if len(g) == 1 else f"{g[0]}-{g[-1]}" for g in groups)
 
 
-def _named(names: Sequence[str], why: dict[str, str]) -> Iterator[str]:
-    for name in names[:_SHOWN]:
-        yield f"    {name}"
-        if words := why.get(name, "").strip():
-            yield f"        {words.splitlines()[0][:160]}"
-    if len(names) > _SHOWN:
-        yield f"    … and {len(names) - _SHOWN} more"
-
-
 def _list(words: str, names: Sequence[str]) -> Iterator[str]:
-    if names:
-        yield f"{words}: {len(names)}"
-        yield from _named(names, {})
+    return listed(words, names, {}, shown=_SHOWN)
 
 
 def tested_by(series: Series) -> str:
