@@ -141,7 +141,8 @@ def story(series: Series) -> Iterator[str]:
             first = " (nothing broke before)" if row is series.first_bad and not series.only_tip else ""
             yield f"{name} breaks {_many(len(row.breaks), 'case')}{first}{doubt}: {row.subject}"
             yield from named(row.breaks, row.faults, shown=_SHOWN)
-            yield f"    repeat: rig run {shlex.join([*row.arguments, row.breaks[0]])}"
+            case, *_ = row.new_splats.get(row.breaks[0], row.breaks)
+            yield f"    repeat: rig run {shlex.join([*row.arguments, case])}"
         if row.mends:
             left = f"; {len(row.faults)} stay broken" if row.faults else "; nothing stays broken"
             yield f"{name} mends {_many(len(row.mends), 'case')}{doubt}{left}: {row.subject}"

@@ -91,6 +91,18 @@ def test_the_first_patch_that_breaks_and_the_one_that_mends(machine, tree, capsy
     assert "Tested-by" not in (found.folder / "tested-by.txt").read_text()
 
 
+def test_a_new_splat_is_repeated_by_the_case_it_is_blamed_on(machine, tree):
+    """It has no name that rig run takes."""
+    found = run(tree)
+    row = found.patches[0]
+    row.verdict, row.breaks, row.new_splats = BREAKS, ["WARNING: x"], {"WARNING: x": ["b", "a"]}
+    row.faults = {"WARNING: x": "new splat"}
+
+    [repeat] = [line for line in reports.story(found) if "repeat" in line]
+
+    assert repeat.endswith(" b")
+
+
 def test_flaky_cases_break_nothing(machine, tree, capsys):
     """Neither one that passes when run again, nor one that does so on the base."""
     machine.outcomes = {
