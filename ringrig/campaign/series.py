@@ -49,6 +49,11 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> Series:
     """The series of the command line, as far as it gets. Raises RigErrors."""
     chosen = asking.parser().parse_intermixed_args(arguments)
     if chosen.resume:
+        if chosen.given or chosen.tree or chosen.base or chosen.kernel:
+            raise BadSpec(
+                "--resume goes on with what was asked: it takes no series, case, tree, base or kernel.",
+                next_step=f"rig series --resume {chosen.resume}, or begin anew without --resume",
+            )
         folder = chosen.resume.absolute()
         asked, trees = asking.stored(folder)
         applied = bases.apply(asked.given, asked.base, folder / "patches", say=say)

@@ -227,6 +227,8 @@ def test_ctrl_c_and_resume(machine, tree, capsys, code):
 
     machine.codes.clear()
     machine.jobs.clear()
+    with pytest.raises(BadSpec, match="takes no series"):
+        run(tree, "--resume", str(half.folder))
     whole = series.run(["--resume", str(half.folder)], root=tree.parent, say=lambda _: None)
 
     assert machine.names == ["2-of-3", "3-of-3"]
