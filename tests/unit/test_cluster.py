@@ -38,10 +38,12 @@ def await_(condition, seconds=20):
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left():
-    """By no test."""
-    before = orphans.children()
-    yield
+def nothing_is_left(tmp_path, monkeypatch):
+    """By no test, no process and no folder of dask's."""
+    before, scratch = orphans.children(), str(tmp_path / "scratch")
+    monkeypatch.setenv("DASK_TEMPORARY_DIRECTORY", scratch)
+    with dask.config.set({"temporary-directory": scratch}):
+        yield
     assert not orphans.left_since(before)
 
 
@@ -83,7 +85,6 @@ def scheduler(tmp_path, monkeypatch):
         memory_limit=0,
         resources=HAS,
         silence_logs=50,
-        local_directory=str(tmp_path / "scratch"),
     )
     try:
         yield made
