@@ -29,18 +29,21 @@ LOOKED_AT = (0, 1, 62, 63, 64, 65, 0x7FFE, 0x7FFF, 0x8000, 0x8001, ALL - 2, ALL 
 
 
 def register_half(subject: Subject, others: int) -> None:
-    """A ring under each even id. Those looked at have one entry, in the same page: their heads are their own.
+    """A ring under each even id. Those looked at have one entry, in a page of their own: the RFC keeps its head there, and
+    begins anew when it is registered.
 
     `others`: flags of the others. In memory of the application's 6.10 to 6.13 would lose a mapping of each (vmap-leak).
     """
     layout = known_layout()
-    memory = BufRing(subject.arena.anon(layout.size(1)), 1, layout)
-    memory.publish(subject.arena.anon(64), 64, RING_BID)
+    shared = subject.arena.anon(layout.size(1))
     for bgid in range(0, ALL, 2):
-        flags = 0 if bgid in LOOKED_AT else others
-        addr = 0 if flags else memory.addr
+        flags, addr = others, 0 if others else shared
+        if bgid in LOOKED_AT:
+            flags, addr = 0, subject.arena.anon(layout.size(1))
         res = bufring.register(subject.ring, addr=addr, bgid=bgid, flags=flags)
         assert res == 0, f"group {bgid}: {bufring.explain(res)}"
+        if bgid in LOOKED_AT:
+            BufRing(addr, 1, layout).publish(subject.arena.anon(64), 64, RING_BID)
 
 
 def provide_half(subject: Subject) -> None:
