@@ -128,8 +128,9 @@ def words(chosen: argparse.Namespace, refuse: argparse.ArgumentParser, root: Pat
 
 
 def again(chosen: argparse.Namespace, refuse: argparse.ArgumentParser) -> tuple[Asked, Path]:
-    if chosen.case or chosen.expression or chosen.tree or chosen.good or chosen.bad:
-        refuse.error("--resume goes on with what was asked: it takes no case, tree or end")
+    fixed = ("case", "expression", "tree", "good", "bad", "guest", "config", "confidence", "passes")
+    if any(getattr(chosen, name) != refuse.get_default(name) for name in fixed):
+        refuse.error("--resume goes on with what was asked: it takes only --jobs and --cluster")
     folder = Path(chosen.resume).absolute()
     try:
         told = json.loads((folder / _FILE).read_text())

@@ -33,6 +33,15 @@ def test_an_end_that_is_not_what_it_was_said_to_be(find, commits, ends, says):
         find(commits, **ends)
 
 
+@pytest.mark.parametrize("option", [CASE, "--bad=c1", "--confidence=0.9", "--config=kasan", "-n3"])
+def test_going_on_takes_nothing_that_it_would_not_heed(tmp_path, capsys, option):
+    """What was asked is kept in the folder."""
+    with pytest.raises(SystemExit):
+        bisect.run([f"--resume={tmp_path}", option], root=tmp_path, say=lambda _: None)
+
+    assert "it takes only --jobs and --cluster" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
