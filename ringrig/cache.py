@@ -14,7 +14,6 @@ import fcntl
 import os
 import re
 import shutil
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,6 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 _WHOLE = {"ccache", "build-logs"}
 """Folders whose parts mean nothing by themselves."""
-_MEMORY = Path("/dev/shm")
 _held: dict[Path, TextIO] = {}
 """Locks by the entry's place: a process may have to do with two cache folders, one after the other."""
 
@@ -48,24 +46,6 @@ def folder() -> Path:
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The specification says to ignore a relative one.
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "ringrig"
-
-
-def live() -> Path:
-    """Where the sockets, keys and packed suites of runs under way lie: in memory, where /dev/shm is that; else in the cache.
-
-    On the disk of one machine (ext4, 6.18.44) listing that small, busy folder twice came to no end in the kernel.
-    """
-    memory = _MEMORY / f"ringrig-{os.getuid()}"
-    with contextlib.suppress(OSError):
-        memory.mkdir(mode=0o700, exist_ok=True)
-        found = memory.lstat()
-        # Anybody may have made it: only a folder that is ours alone keeps keys.
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
-            return memory
-    with writing("the cache folder"):
-        place = folder() / "live"
-        place.mkdir(parents=True, exist_ok=True)
-    return place
 
 
 def safe_name(name: str) -> str:

@@ -202,8 +202,9 @@ def _root(name: str, say: Say) -> str | None:
 
 def _scratch() -> Path:
     """A folder for sockets, keys and the packed suite, gone when this process ends; left-overs of killed runs go too."""
-    base = cache.live()
-    with cache.writing("a folder for a run's sockets and keys"):
+    base = cache.folder() / "live"
+    with cache.writing("the cache folder"):
+        base.mkdir(parents=True, exist_ok=True)
         for old in base.glob("*-*"):
             if not Path("/proc", old.name.split("-")[0]).exists():
                 shutil.rmtree(old, ignore_errors=True)

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def live() -> list[Path]:
     """The gdb sockets of live guests, oldest first."""
-    found = [path for path in cache.live().glob("*/*/gdb") if _alive(path)]
+    found = [path for path in (cache.folder() / "live").glob("*/*/gdb") if _alive(path)]
     return sorted(found, key=lambda path: path.stat().st_mtime)
 
 

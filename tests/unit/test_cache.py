@@ -190,17 +190,3 @@ def test_two_cache_folders_have_nothing_to_do_with_each_other(folder, tmp_path, 
 
     other = cache.entry("kernels", "a", make=fill, say=quiet)
     assert other != held
-
-
-def test_what_lives_lies_in_memory_and_is_nobody_elses(folder, tmp_path, monkeypatch):
-    """Where somebody else could have made that folder, or there is no such file system, it is the cache's."""
-    monkeypatch.setattr(cache, "_MEMORY", tmp_path / "shm")
-    assert cache.live() == folder / "live"
-    (tmp_path / "shm").mkdir()
-    memory = tmp_path / f"shm/ringrig-{os.getuid()}"
-
-    assert cache.live() == memory
-    assert memory.stat().st_mode & 0o777 == 0o700
-
-    memory.chmod(0o777)
-    assert cache.live() == folder / "live"
