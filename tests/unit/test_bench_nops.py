@@ -2,6 +2,9 @@
 
 import io
 import itertools
+import os
+import subprocess
+import sys
 from xml.etree import ElementTree
 
 import pytest
@@ -199,3 +202,16 @@ def test_there_is_no_other_benchmark():
         main(["flops"])
 
     assert {"boot", "nops"} <= set(caught.value.next_step.replace(",", "").split())
+
+
+def test_who_measures_goes_first_and_is_no_real_time_process():
+    """One that was, pinned to a CPU, waited for ever for a lock whose holder it kept from that CPU."""
+    ask = (
+        "import os; print(os.sched_getscheduler(0) == os.SCHED_OTHER, os.getpriority(os.PRIO_PROCESS, 0) < 0)"
+    )
+
+    said = subprocess.run(
+        [sys.executable, "-c", ask], preexec_fn=nops.prefer, capture_output=True, text=True, check=True
+    )
+
+    assert said.stdout.split() == ["True", str(os.geteuid() == 0)]
