@@ -12,9 +12,8 @@ from typing import Any
 from ringrig import runs
 from ringrig.cache import Say, writing
 from ringrig.campaign import base as bases
-from ringrig.campaign import intake, nearest
+from ringrig.campaign import crew, intake, nearest
 from ringrig.campaign.base import Base
-from ringrig.campaign.crew import count
 from ringrig.campaign.patches import Given, Patch
 from ringrig.errors import BadSpec
 from ringrig.kernel.repo import asks
@@ -45,7 +44,7 @@ class Asked:
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="rig series",
-        usage="rig series [--tree PATH [--base REV] | --kernel K] [options] MBOX|DIR|RANGE [CASE]…",
+        usage="rig series [--tree PATH [--base REV] | --kernel K] [--jobs K | --cluster ADDRESS] [options] MBOX|DIR|RANGE [CASE]…",
         description="Build, boot and test each patch of a series, and say which one breaks what.",
     )
     add = made.add_argument
@@ -66,7 +65,6 @@ def parser() -> argparse.ArgumentParser:
     add("--guest", choices=["auto", "qemu", "uml"], default="auto")
     add("--config", action="append", default=[], metavar="NAME|FILE[,…]", help="configuration fragments")
     add("--revision", type=int, metavar="N", help="of a thread with several (default: the newest)")
-    add("-n", type=count, default=2, metavar="N", dest="workers", help="guests at a time (default: 2)")
     add("--only-tip", action="store_true", help="test the whole series at once, not each patch")
     add(
         "--allow-skips",
@@ -85,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
         help="print b4's JSON (b4.review-series-check-cmd, …-perpatch-check-cmd)",
     )
     add("--b4-prep-check", action="store_true", help="print complaints only (b4.prep-perpatch-check-cmd)")
+    crew.options(made)
     return made
 
 

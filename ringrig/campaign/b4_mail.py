@@ -50,7 +50,7 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> tuple[Series, int 
     if known and known != list(applied.trees):  # a tree that is tested as it is has changed
         for file in folder.glob("*/job.json"):
             file.unlink()
-    tested = series.carry_out(asked, applied, folder, workers=chosen.workers, root=root, say=say)
+    tested = series.carry_out(asked, applied, folder, chosen=chosen, root=root, say=say)
     return tested, _number(given, mail, prep=chosen.b4_prep_check)
 
 

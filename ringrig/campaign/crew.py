@@ -20,7 +20,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -61,28 +61,37 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crew:
-    """Hands for jobs: the executor they go through, and what is done with each there."""
+    """Hands for jobs: the executor they go through, how many it takes at a time, and what is done with each there."""
 
     executor: Executor
+    room: int
     do: Do
     children: Children
 
     def results(self, tasks: Iterable[Task]) -> Iterator[Result]:
         """The results of jobs, each into its folder, as they finish. What a folder holds already is not done again.
 
-        A job whose own session somebody interrupted is a result too: job.interrupted() knows it. Raises the RigErrors of
-        job.do(), those of the cluster, and KeyboardInterrupt. However the loop over it ends: no job runs any more then.
+        A task is asked for when there is room for it, so `tasks` may build a kernel meanwhile; within the loop more can be
+        asked of the crew. A job whose own session somebody interrupted is a result too: job.interrupted() knows it. Raises the
+        RigErrors of job.do(), those of the cluster, and KeyboardInterrupt. However the loop over it ends: no job runs any more then.
         """
-        futures: list[Future[Result]] = []
+        left = iter(tasks)
+        running: set[Future[Result]] = set()
         try:
-            for job, folder in tasks:
-                futures.append(self.executor.submit(self.do, job, folder))
-            for future in as_completed(futures):
-                yield future.result()
+            while True:
+                done = {future for future in running if future.done()}
+                if not done and len(running) < self.room and (task := next(left, None)):
+                    running.add(self.executor.submit(self.do, *task))
+                    continue
+                if not running:
+                    return
+                for future in done or wait(running, return_when=FIRST_COMPLETED).done:
+                    running.remove(future)
+                    yield future.result()
         finally:
-            if [future for future in futures if not future.cancel() and not future.done()]:
+            if [future for future in running if not future.cancel() and not future.done()]:
                 self.children.end()
-                wait(futures)
+                wait(running)
                 self.children.again()
 
 
@@ -104,7 +113,7 @@ def crew(chosen: argparse.Namespace, *, root: Path, suite: str, say: Say) -> Ite
             return do(job, folder, workers=chosen.workers, root=root, suite=suite, run=run)
 
         with ThreadPoolExecutor(room, thread_name_prefix="job") as pool:
-            yield Crew(executor=pool, do=work, children=children)
+            yield Crew(executor=pool, room=room, do=work, children=children)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from ringrig.campaign import nearest, series
+from ringrig.campaign import crew, nearest, series, tester
 from ringrig.campaign.job import read
 from ringrig.errors import BuildFailed
 from ringrig.report import series as reports
@@ -22,7 +22,7 @@ class Machine:
             if Path(patch).stem in self.broken:
                 raise BuildFailed("it does not build:\n    kbuf.c:3: error: no", next_step="-")
 
-    def do(self, job, folder, *, workers, root, suite):
+    def do(self, job, folder, *, workers, root, suite, run):
         if (known := self.finished(job, folder, suite)) is not None:
             return known
         self.jobs.append(job)
@@ -57,10 +57,10 @@ class Machine:
 
 
 def install(monkeypatch):
-    """In the place of ringrig.campaign.series' own, for one test."""
+    """In the place of the rig's own, for one test."""
     made = Machine()
-    for name in ("resolve", "do", "finished"):
-        monkeypatch.setattr(series, name, getattr(made, name))
+    for module, name in ((tester, "resolve"), (tester, "finished"), (crew, "finished"), (crew, "do")):
+        monkeypatch.setattr(module, name, getattr(made, name))
     monkeypatch.setattr(series, "suite_version", lambda _: "suite 1")
     monkeypatch.setattr(reports, "_who", lambda: "Ada Tester <ada@example.com>")
     monkeypatch.setattr(nearest, "collect", lambda names, root: names)

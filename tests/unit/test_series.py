@@ -4,13 +4,14 @@ import json
 import os
 import shutil
 import signal
+import threading
 from pathlib import Path
 
 import pytest
 from fakes import kernel_tree, series_machine, threads
 from fakes.series_machine import GOOD
 
-from ringrig.campaign import asked, series
+from ringrig.campaign import asked, crew, series, tester
 from ringrig.campaign.rows import BREAKS, MENDS, NO_BOOT, NO_BUILD, NOTHING, OK, STILL
 from ringrig.errors import BadPatch, BadSpec, NoSpace, NoVerdict
 from ringrig.report import series as reports
@@ -202,6 +203,32 @@ def test_a_patch_and_its_revert(machine, tree, tmp_path):
     assert [len(job.patches) for job in machine.jobs] == [0, 1, 0]
 
 
+@pytest.mark.parametrize("broken", [set(), {"3-of-3"}])
+def test_several_kernels_at_a_time(machine, tree, monkeypatch, broken):
+    """However they end, rows come in the order of the patches, and what an earlier one broke is not run again."""
+    ended, do = threading.Event(), crew.do
+
+    def in_another_order(job, folder, **more):
+        if job.name == "1-of-3":
+            assert ended.wait(20), "2-of-3 does not run beside it"
+        result = do(job, folder, **more)
+        if job.name == "2-of-3":
+            ended.set()
+        return result
+
+    monkeypatch.setattr(crew, "do", in_another_order)
+    monkeypatch.setattr(crew, "fitting", lambda jobs, *, guests, say: jobs)
+    machine.broken = broken
+    machine.outcomes = {"1-of-3": {**GOOD, "a": "failed"}, "2-of-3": {**GOOD, "a": "failed"}}
+
+    found = run(tree, "--jobs", "2")
+
+    assert verdicts(found) == [BREAKS, STILL, NO_BUILD if broken else MENDS]
+    assert [row.number for row in found.rows] == [0, 1, 2, 3]
+    assert machine.names.index("2-of-3") < machine.names.index("1-of-3")
+    assert "2-of-3-again-1" not in machine.names
+
+
 def test_only_the_tip(machine, tree, capsys):
     """The whole series at once."""
     machine.outcomes["3-of-3"] = {**GOOD, "a": "failed"}
@@ -239,14 +266,14 @@ def test_ctrl_c_and_resume(machine, tree, capsys, code):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ended_while_a_kernel_is_built(machine, tree, monkeypatch, number):
     """Is the same, by a CI system's TERM, too."""
-    built = series.resolve
+    built = tester.resolve
 
     def resolve(spec, *, wanted, say):
         if any("2-of-3" in patch for patch in wanted.patches):
             os.kill(os.getpid(), number)
         built(spec, wanted=wanted, say=say)
 
-    monkeypatch.setattr(series, "resolve", resolve)
+    monkeypatch.setattr(tester, "resolve", resolve)
 
     half = run(tree)
 
@@ -264,7 +291,7 @@ def test_a_full_disk_is_named_and_can_be_gone_on_from(machine, tree, monkeypatch
     def full(spec, *, wanted, say):
         raise NoSpace("No space left.", next_step="free some")
 
-    monkeypatch.setattr(series, "resolve", full)
+    monkeypatch.setattr(tester, "resolve", full)
     with pytest.raises(NoSpace):
         run(tree, said=said)
     assert "go on with: rig series --resume" in said[-1]
