@@ -31,6 +31,16 @@ def test_an_image_travels_whole(tmp_path):
     assert travel.kernel(kernel, tmp_path / "again").name == parcel.name
 
 
+def test_a_damaged_parcel_is_no_parcel(tmp_path):
+    """A machine that lost its power while one arrived has half of it: it is asked for again."""
+    parcel = travel.kernel(built_image(tmp_path / "built"), tmp_path)
+    parcel.path.write_bytes(parcel.path.read_bytes()[:-9])
+
+    errand.unpack(tmp_path, parcel.name)
+
+    assert [one.name for one in tmp_path.iterdir()] == ["built"]
+
+
 def test_what_a_worker_runs_needs_no_rig_there():
     """It may have another version: the functions travel by value."""
     order = {"requirements": ["nothing-of-the-kind>=1"], "version": "new", "job": "j"}
