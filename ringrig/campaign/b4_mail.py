@@ -18,7 +18,7 @@ from pathlib import Path
 
 import b4
 
-from ringrig.cache import Say, writing
+from ringrig.cache import Say, locked, writing
 from ringrig.campaign import asked as asking
 from ringrig.campaign import intake, series
 from ringrig.campaign.asked import Asked
@@ -43,14 +43,15 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> tuple[Series, int 
     given = _of_prep() if chosen.b4_prep_check else _of_review(mail, chosen)
     asked = asking.ask(chosen, given, chosen.given, root=root, say=say)
     folder = root / "runs" / f"b4-{_digest(asked)}_series"
-    known = asking.stored(folder)[1] if (folder / "asked.json").exists() else []
-    with writing("a folder below runs"):
-        folder.mkdir(parents=True, exist_ok=True)
-    applied = series.begin(asked, folder, say=say)
-    if known and known != list(applied.trees):  # a tree that is tested as it is has changed
-        for file in folder.glob("*/job.json"):
-            file.unlink()
-    tested = series.carry_out(asked, applied, folder, chosen=chosen, root=root, say=say)
+    with locked(f"series/{folder.name}", say=say):  # b4 may be at work twice
+        known = asking.stored(folder)[1] if (folder / "asked.json").exists() else []
+        with writing("a folder below runs"):
+            folder.mkdir(parents=True, exist_ok=True)
+        applied = series.begin(asked, folder, say=say)
+        if known and known != list(applied.trees):  # a tree that is tested as it is has changed
+            for file in folder.glob("*/job.json"):
+                file.unlink()
+        tested = series.carry_out(asked, applied, folder, chosen=chosen, root=root, say=say)
     return tested, _number(given, mail, prep=chosen.b4_prep_check)
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import b4
@@ -15,7 +16,7 @@ from fakes import kernel_tree, series_machine, threads
 from fakes.kernel_tree import git
 from fakes.series_machine import GOOD
 
-from ringrig.campaign import series
+from ringrig.campaign import b4_mail, series, tester
 from ringrig.errors import BadSpec, NoSpace
 from ringrig.report import b4 as reports
 
@@ -187,6 +188,25 @@ def test_b4_prep_runs_it(tree):
     assert "Success: 1, Warning: 0, Error: 2" in said
     assert "check: ERROR: BREAKS 1" in said
     assert "check: ERROR: a: failed: 5 != 6" in said
+
+
+def test_two_calls_do_not_share_a_folder_at_a_time(machine, tree, review, monkeypatch):
+    """b4 may be at work in two windows: one of them waits."""
+    seen = []
+
+    @contextmanager
+    def locked(key, *, say):
+        seen.append(key)
+        yield
+        seen.append("given back")
+
+    monkeypatch.setattr(b4_mail, "locked", locked)
+    monkeypatch.setattr(tester, "resolve", lambda *_, **__: seen.append("a kernel"))
+
+    asked(tree, monkeypatch, review[1], "--b4-check")
+
+    [folder] = (tree.parent / "clone/runs").iterdir()
+    assert seen == [f"series/{folder.name}", *["a kernel"] * 4, "given back"]
 
 
 def test_a_series_that_was_interrupted_is_no_pass(machine, tree, review, monkeypatch):
