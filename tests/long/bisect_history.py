@@ -56,7 +56,7 @@ class Line:
 
     def record(self, subject: str, *also: str) -> str:
         self.tree = self.repo.replace(self.tree, self.files)
-        self.tip = _commit(self.repo, self.clock, self.tree, subject, self.tip, *also)
+        self.tip = commit(self.repo, self.clock, self.tree, subject, self.tip, *also)
         return self.tip
 
     def note(self, number: int) -> str:
@@ -81,8 +81,8 @@ def make(folder: Path) -> dict[str, str]:
 
 def _history(repo: Repo, tree: str, kind: str) -> str:
     clock = itertools.count(1_700_000_000, 3600)
-    main = Line(repo, clock, _commit(repo, clock, tree, "Linux 6.12"), tree)
-    _tag(repo, "good", main.tip)
+    main = Line(repo, clock, commit(repo, clock, tree, "Linux 6.12"), tree)
+    tag(repo, "good", main.tip)
     fault = _FAULTS["flaky" if kind == "flaky" else "sure"]
 
     broken = ("io_uring/kbuf: tell the head of a ring faster", _KBUF, _HEAD, fault)
@@ -116,7 +116,7 @@ def _history(repo: Repo, tree: str, kind: str) -> str:
     main.commit("io_uring/kbuf: the helper is not needed", _KBUF, _FAULTY, "")
     for number in range(15, 20):
         main.note(number)
-    _tag(repo, f"bad-{kind}", main.tip)
+    tag(repo, f"bad-{kind}", main.tip)
     return culprit
 
 
@@ -128,11 +128,11 @@ def _merged(main: Line, side: Line, path: str) -> str:
     return _PART.join([ours.rstrip(), *(part for part in fresh if part not in known)]) + "\n"
 
 
-def _tag(repo: Repo, name: str, commit: str) -> None:
-    git([f"--git-dir={repo.path}", "update-ref", f"refs/tags/{name}", commit])
+def tag(repo: Repo, name: str, made: str) -> None:
+    git([f"--git-dir={repo.path}", "update-ref", f"refs/tags/{name}", made])
 
 
-def _commit(repo: Repo, clock: Iterator[int], tree: str, subject: str, *parents: str) -> str:
+def commit(repo: Repo, clock: Iterator[int], tree: str, subject: str, *parents: str) -> str:
     who = {"NAME": "A Developer", "EMAIL": "developer@example.org", "DATE": f"{next(clock)} +0000"}
     roles = {f"GIT_{role}_{name}": value for role in ("AUTHOR", "COMMITTER") for name, value in who.items()}
     words = [word for parent in parents for word in ("-p", parent)]
