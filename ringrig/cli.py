@@ -39,7 +39,7 @@ usage: rig COMMAND …
                                               a C program that shows what a failing case shows
   rig report [FOLDER] [--html | --ktap | --junit | --kcidb]
                                               a run or campaign as a page for a browser, or as text for machines
-  rig history NODEID                          what became of a case in the runs of this clone; flaky or not
+  rig history [NODEID]                        what became of a case in the runs of this clone; which are flaky
   rig bench boot | build | nops               what a guest, a build, a provided buffer costs
   rig bench --kernel A --kernel B             whether provided buffers cost more in B than in A
 

@@ -79,7 +79,7 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             kernels.append(argument.removeprefix("--kernel="))
         else:
             others.append(argument)
-    return list(dict.fromkeys(kernels)), others
+    return kernels, others
 
 
 def kernel_from_here(spec: str) -> str:

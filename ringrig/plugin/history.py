@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +98,20 @@ def names(*, root: Path) -> list[str]:
         return []
     with _open(root / "runs" / _FILE) as file:
         return [name for (name,) in file.execute("SELECT name FROM node")]
+
+
+def mixed(one: Collection[str], other: Collection[str], *, root: Path) -> list[str]:
+    """Cases with an outcome of each of two kinds on the same build of a kernel with the same suite. sqlite3.Error: as in of()."""
+    if not (root / "runs" / _FILE).exists():
+        return []
+    has = [f"sum(outcome IN ({', '.join('?' * len(kind))})) > 0" for kind in (one, other)]
+    with _open(root / "runs" / _FILE) as file:
+        rows = file.execute(
+            "SELECT DISTINCT name FROM (SELECT node FROM outcome JOIN run ON run.id = run "
+            f"GROUP BY node, kernel, build, suite HAVING {' AND '.join(has)}) JOIN node ON node.id = node ORDER BY name",
+            [*one, *other],
+        )
+        return [name for (name,) in rows]
 
 
 @contextmanager

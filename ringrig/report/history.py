@@ -24,10 +24,12 @@ _GOOD, _BAD = {"passed", "xfailed"}, {"failed", "error", "xpassed"}
 
 
 def main(arguments: Sequence[str], *, root: Path) -> int:
-    """Prints a case's history. BadSpec: no run has had such a case; RigError: the file is damaged."""
+    """Prints a case's history, or which cases waver. BadSpec: no run has had such a case; RigError: the file is damaged."""
     chosen = _parser().parse_args(arguments)
-    case = runs.from_here([chosen.case])[0].removeprefix(f"{root}/")
+    case = runs.from_here([chosen.case])[0].removeprefix(f"{root}/") if chosen.case else ""
     try:
+        if not case:
+            return _flaky(root)
         past = history.of(case, root=root)
         if not past:
             near = difflib.get_close_matches(case, history.names(root=root), n=3)
@@ -55,6 +57,17 @@ def main(arguments: Sequence[str], *, root: Path) -> int:
     return 0
 
 
+def _flaky(root: Path) -> int:
+    """Prints every case that wavers."""
+    found = history.mixed(_GOOD, _BAD, root=root)
+    for case in found:
+        print(case, *wavering(history.of(case, root=root)), sep="\n  ")
+    print(
+        f"{len(found)} of {len(history.names(root=root))} cases came out differently on the same kernel with the same suite"
+    )
+    return 0
+
+
 def wavering(past: Sequence[Past]) -> list[str]:
     """Where the same build of a kernel and the same suite showed both what is wanted and what is not, in a line each."""
     same: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
@@ -73,7 +86,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="rig history",
         description="What became of a case in the runs of this clone (runs/history.sqlite), by kernel and by time.",
     )
-    parser.add_argument("case", metavar="NODEID", help="one case, as rig run names it")
+    parser.add_argument(
+        "case",
+        nargs="?",
+        metavar="NODEID",
+        help="one case, as rig run names it (default: list those that waver)",
+    )
     parser.add_argument(
         "--last", type=int, default=20, metavar="N", help="runs that are listed (default: 20)"
     )

@@ -106,11 +106,11 @@ def test_an_unknown_image_lists_the_known(capsys):
             ["host", "debian:6.1"],
             ["-x", "suites/a"],
         ),
-        (["--kernel", "host", "--kernel", "host"], ["host"], []),
+        (["--kernel", "host", "--kernel", "host"], ["host", "host"], []),
     ],
 )
 def test_kernels_are_taken_out_of_the_arguments(arguments, kernels, others):
-    """In order, each once; everything else is pytest's."""
+    """In order, as often as they are named; everything else is pytest's."""
     assert runs.split(arguments) == (kernels, others)
 
 

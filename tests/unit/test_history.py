@@ -48,6 +48,24 @@ def test_runs_are_told_in_the_order_of_time(tmp_path):
     assert history.of("suites/x/test_a.py::test_2", root=tmp_path) == []
 
 
+def test_all_cases_that_waver(tmp_path, capsys):
+    """Known failures and passes are what is wanted; where nothing has run nothing wavers."""
+    assert reports.main([], root=tmp_path) == 0
+    a_run(tmp_path, "r1", "passed")
+    a_run(tmp_path, "r2", "xfailed")
+    assert reports.main([], root=tmp_path) == 0
+    assert capsys.readouterr().out == "".join(
+        f"0 of {count} cases came out differently on the same kernel with the same suite\n"
+        for count in (0, 1)
+    )
+
+    a_run(tmp_path, "r3", "failed")
+    assert reports.main([], root=tmp_path) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == CASE
+    assert said[1].strip().startswith("FLAKY on source:6.12 (build-id abc")
+
+
 @pytest.mark.parametrize(
     ("second", "flaky"),
     [({}, True), ({"build": "abd"}, False), ({"suite": "2"}, False), ({"kernel": "debian:6.1"}, False)],
