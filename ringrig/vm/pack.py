@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import sysconfig
@@ -121,7 +122,9 @@ def rewritten(root: Path, tops: Iterable[str]) -> None:
                 "--kernel=host",
                 *tops,
             ]
-            subprocess.run(argv, cwd=root, capture_output=True, check=False)
+            # Where the user wants no bytecode of his own programs it would be made anew each time, and by the guest again.
+            env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+            subprocess.run(argv, cwd=root, env=env, capture_output=True, check=False)
             return
 
 
