@@ -11,6 +11,7 @@ import ctypes
 import faulthandler
 import fcntl
 import gc
+import inspect
 import json
 import os
 import platform
@@ -185,6 +186,9 @@ class Agent:
         if self._lock is not None:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
         self._wire.send(done)
+        if any(report["outcome"] == "failed" for report in done.get("reports") or ()):
+            # Its traceback looked for the file of every module, with some 2000 system calls: the next child inherits what is found here.
+            inspect.getmodule(Agent._run.__code__)
 
     def _cases(
         self, items: list[pytest.Item], number: int, write_end: int, python: int, agent: int, *, each: bool
@@ -205,6 +209,8 @@ class Agent:
             learns = len(items) == 1 and number % _LEARN_EACH == _LEARN_FIRST
             if self._hot is not None:
                 self._hot.begin_learning() if learns else self._hot.take()
+            if each:  # what fails here will fail alone, and be looked at there
+                items[0].config.option.tbstyle = "native"
             for item in items:
                 if item is not items[0]:
                     self._watch.mark(f"goes on {number} {item.nodeid}")
