@@ -26,7 +26,7 @@ from _pytest.assertion import pytest_runtest_protocol as explain_comparisons
 from _pytest.runner import collect_one_node, runtestprotocol
 
 from ringrig.guest import command, here, layout
-from ringrig.guest.children import END, NEXT, PASSED, SHOW_PYTHON, good, python_stack, reap, tell, told_by
+from ringrig.guest.children import END, NEXT, PASSED, SHOW_PYTHON, python_stack, reap, tell, told_by
 from ringrig.guest.gcov import Counters
 from ringrig.guest.switches import Switches
 from ringrig.guest.watch import Watch
@@ -121,9 +121,8 @@ class Agent:
                         self._children(child)
 
     def _run(self, message: Message) -> None:
-        """Run the cases that `message` names in one child, up to the first that does not pass; or its `command`.
-
-        `each`: every case's reports are wanted, and one that is left out is no end.
+        """Run the cases that `message` names in one child, up to the first that does not pass (`each`: all of them, with
+        every case's reports); or its `command`.
         """
         number, nodeids = message["id"], message.get("nodeids", [])
         if "cases" in message:
@@ -187,13 +186,13 @@ class Agent:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
         self._wire.send(done)
         if any(report["outcome"] == "failed" for report in done.get("reports") or ()):
-            # Its traceback looked for the file of every module, with some 2000 system calls: the next child inherits what is found here.
+            # Its traceback looked for the file of every module, with 2000 system calls: found here, it is found for all children.
             inspect.getmodule(Agent._run.__code__)
 
     def _cases(
         self, items: list[pytest.Item], number: int, write_end: int, python: int, agent: int, *, each: bool
     ) -> None:
-        """In the child: run each case with its whole set-up and tear-down until one does not pass, tell, and leave."""
+        """In the child: run each case with its whole set-up and tear-down, until one does not pass or (`each`) all did; tell, leave."""
         code, me = 1, os.getpid()
         try:
             os.setsid()
@@ -222,7 +221,7 @@ class Agent:
                 explaining.close()
                 if os.getpid() != me:  # a process that the case forked may come back here, too
                     os._exit(0)
-                if item is items[-1] or not (good(reports) if each else all(one.passed for one in reports)):
+                if item is items[-1] or not (each or all(one.passed for one in reports)):
                     break
                 if each:
                     tell(write_end, item.config, reports, began=began, end=NEXT)

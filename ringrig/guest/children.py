@@ -74,11 +74,6 @@ def python_stack(pid: int, python: int) -> str:
     return told or "(no Python stack: it did not take the signal)"
 
 
-def good(reports: list[pytest.TestReport]) -> bool:
-    """Whether the case passed, or was left out before it had done anything."""
-    return all(report.passed or (report.skipped and report.when == "setup") for report in reports)
-
-
 def tell(
     to: int, config: pytest.Config, reports: list[pytest.TestReport], *, began: float, end: bytes
 ) -> None:

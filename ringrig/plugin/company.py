@@ -1,13 +1,15 @@
 """Cases that share a child where a child is dear: in User-Mode Linux a fork costs more than most cases take.
 
 Whatever is not plain (a failure, a splat, a process that died) counts for nothing: the cases concerned run again, each in a
-child of its own, and that is their verdict. What then does not come again is told as uncertain, never swallowed.
+child of its own (one after a failure, all of them after the rest), and that is their verdict. What then does not come again
+is told as uncertain, never swallowed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
+from typing import Any
 
 import pytest
 
@@ -35,6 +37,8 @@ class Company:
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
         self._had: dict[str, Outcome] = {}
+        self._failed: dict[str, Trouble] = {}
+        """Cases that did not pass, each of which runs alone when its turn comes."""
         self._again: list[str] = []
         """Cases that run alone because of `_doubt`, until the last of them has."""
         self._doubt: Trouble | None = None
@@ -44,26 +48,25 @@ class Company:
 
         RigError: there is no guest to run it on, nor will there be.
         """
-        if (outcome := self._had.pop(item.nodeid, None)) is not None:
-            return outcome
-        if not self._again and not alone(item):
+        nodeid = item.nodeid
+        if not (nodeid in self._had or nodeid in self._failed or nodeid in self._again or alone(item)):
             self._together(_group(item, coming))
-            if (outcome := self._had.pop(item.nodeid, None)) is not None:
-                return outcome
-        outcome = self._keeper.run(item.nodeid)
-        self._settle(item.nodeid, outcome)
+        if (outcome := self._had.pop(nodeid, None)) is not None:
+            return outcome
+        outcome = self._keeper.run(nodeid)
+        self._settle(nodeid, outcome)
         return outcome
 
-    def open_doubt(self) -> tuple[Trouble, list[str]] | None:
-        """What nobody was found for when the run ended before all of its cases had run again."""
-        return None if self._doubt is None else (self._doubt, self._again)
+    def open_doubts(self) -> list[tuple[Trouble, list[str]]]:
+        """What nobody was found for when the run ended before all of its cases had run again, with those it concerns."""
+        shared = [] if self._doubt is None else [(self._doubt, self._again)]
+        return [*shared, *((doubt, [nodeid]) for nodeid, doubt in self._failed.items())]
 
     def _together(self, nodeids: list[str]) -> None:
         if len(nodeids) == 1:
             return
         tried = self._keeper.attempt({"nodeids": nodeids, "each": True})
         found, done = tried.found, tried.course.done
-        each = [one["reports"] for one in done.get("each", [])]
         if found.troubles or found.splats:
             splat = found.splats[0] if found.splats else None
             self._doubt = (
@@ -73,34 +76,44 @@ class Company:
             )
             self._again = nodeids
             return
-        last = done["reports"]
-        ended = nodeids[len(each)]
-        if any(report["outcome"] == "failed" for report in last) or len(each) + 1 < len(nodeids):
-            # It failed, or was left out halfway: alone it may say something else.
-            words = next((str(report["longrepr"]) for report in last if report["outcome"] != "passed"), "")
-            self._doubt = Trouble(kind="company", what="it did not pass beside others", detail=words)
-            self._again = [ended]
-        else:
-            each.append(last)
+        each = [*(one["reports"] for one in done["each"]), done["reports"]]
         counted = done.get("gcov")
-        for nodeid, reports in zip(nodeids, each, strict=False):
+        for nodeid, reports in zip(nodeids, each, strict=True):
+            if (wrong := _not_plain(reports)) is not None:
+                what = "it did not pass beside others"
+                self._failed[nodeid] = Trouble(kind="company", what=what, detail=str(wrong["longrepr"]))
+                continue
             self._had[nodeid] = Outcome(ran=tried.ran, guest=tried.guest, reports=reports, gcov=counted)
             counted = None  # by all of them together: the first stands for them
 
     def _settle(self, nodeid: str, outcome: Outcome) -> None:
-        """A doubt goes with the first case that is not plain alone; else it is told once all of them have run."""
-        if nodeid not in self._again or self._doubt is None:
+        """Its own doubt is told where it passes now; a shared one goes with the first case that is not plain alone, else with the last."""
+        passed = all(report["outcome"] == "passed" for report in outcome.reports or [])
+        plain = passed and not (outcome.troubles or outcome.late or outcome.uncertain)
+        own = self._failed.pop(nodeid, None)
+        if own is not None and plain:
+            outcome.uncertain.append((own, [nodeid]))
+        if nodeid not in self._again:
             return
-        plain = not outcome.troubles and all(
-            report["outcome"] == "passed" for report in outcome.reports or []
-        )
-        if not plain or outcome.late or outcome.uncertain:
-            self._doubt = None
-        elif nodeid == self._again[-1]:
+        last = nodeid == self._again[-1]
+        if self._doubt is not None and last and plain:
             outcome.uncertain.append((self._doubt, self._again))
+        if last or not plain:
             self._doubt = None
-        if nodeid == self._again[-1]:
+        if last:
             self._again = []
+
+
+def _not_plain(reports: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The report that is neither a pass nor says that the case was left out before it had done anything."""
+    return next(
+        (
+            one
+            for one in reports
+            if one["outcome"] != "passed" and (one["outcome"], one["when"]) != ("skipped", "setup")
+        ),
+        None,
+    )
 
 
 def alone(item: pytest.Item) -> bool:

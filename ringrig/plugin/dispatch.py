@@ -101,8 +101,8 @@ class Dispatch:
                     capture.suspend_global_capture(in_=True)
                 shell.keep(self.keeper.machine)
             elif not self.news["fatal"] and (outcome := self.keeper.finish()) is not None:
-                if self._company is not None and (doubt := self._company.open_doubt()) is not None:
-                    outcome.uncertain.append(doubt)
+                if self._company is not None:
+                    outcome.uncertain += self._company.open_doubts()
                 self._place(outcome)
                 self._tell(outcome)
         except RigError as error:

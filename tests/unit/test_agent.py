@@ -541,11 +541,16 @@ def test_the_first_that_does_not_pass_is_the_last_to_run(ask, names, passed, out
 
 
 def test_the_reports_of_each_may_be_wanted(ask):
-    """With the time since when it ran; one that is left out in its set-up is no end then, one in its call is."""
-    _, done = ask(nodeids=cases("passes", "is_left_out", "facts", "skips", "is_named"), each=True)
+    """With the time since when it ran; none is an end then, whatever becomes of it."""
+    _, done = ask(nodeids=cases("passes", "is_left_out", "fails", "skips", "is_named"), each=True)
 
-    assert [outcome(one) for one in done["each"]] == [["passed"] * 3, ["skipped", "passed"], ["passed"] * 3]
-    assert outcome(done) == ["passed", "skipped", "passed"]
+    left_out, failed, skipped = (
+        ["skipped", "passed"],
+        ["passed", "failed", "passed"],
+        ["passed", "skipped", "passed"],
+    )
+    assert [outcome(one) for one in done["each"]] == [["passed"] * 3, left_out, failed, skipped]
+    assert outcome(done) == ["passed"] * 3
     since = [*(one["since"] for one in done["each"]), done["since"]]
     assert sorted([done["began"], *since, done["ended"]]) == [done["began"], *since, done["ended"]]
 

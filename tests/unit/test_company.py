@@ -31,12 +31,7 @@ class Keeper:
 
     def attempt(self, what):
         self.asked.append(list(what["nodeids"]))
-        told = []
-        for nodeid in what["nodeids"]:
-            told.append({"reports": self.does.get(nodeid, reports())})
-            if told[-1]["reports"][0]["outcome"] == "failed":
-                break
-        *each, last = told
+        *each, last = [{"reports": self.does.get(nodeid, reports())} for nodeid in what["nodeids"]]
         ran = Ran(nodeid=what["nodeids"][0], number=1, pid=9, began=0.0, ended=1.0)
         done = {"each": each, **last}
         return Tried(course=Course(end="done", done=done), ran=ran, cases=[], found=self.found, guest="g-1")
@@ -64,15 +59,15 @@ def test_what_passes_is_run_once():
 
 
 def test_a_failure_is_asked_again_alone():
-    """What fails alone is the case's own; those behind it share the next child."""
+    """What fails alone is the case's own; those behind it go on in the same child."""
     keeper = Keeper({"b": reports("failed", words="no")})
 
     outcomes, together = asked_for(keeper, item("a"), item("b"), item("c"), item("d"))
 
-    assert keeper.asked == [["a", "b", "c", "d"], "b", ["c", "d"]]
+    assert keeper.asked == [["a", "b", "c", "d"], "b"]
     assert [one.reports[0]["outcome"] for one in outcomes] == ["passed", "failed", "passed", "passed"]
     assert not any(one.uncertain for one in outcomes)
-    assert together.open_doubt() is None
+    assert together.open_doubts() == []
 
 
 def test_what_fails_only_beside_others_is_uncertain():
@@ -98,12 +93,17 @@ def test_a_splat_makes_all_of_them_run_alone():
 
 
 def test_a_splat_that_comes_again_is_its_cases():
-    """Then nothing is uncertain."""
+    """Then nothing is uncertain, and those behind them share a child as before."""
     keeper = Keeper(alone={"a": reports("failed")}, found=Judgement(splats=[SPLAT], spoilt=True))
+    together = Company(keeper)
+    items = [item("a"), item("b")]
 
-    outcomes, _ = asked_for(keeper, item("a"), item("b"))
+    outcomes = [together.run(items[0], items[1:]), together.run(items[1], [])]
+    keeper.found = Judgement()
+    together.run(item("c"), [item("d")])
 
     assert not any(one.uncertain for one in outcomes)
+    assert keeper.asked == [["a", "b"], "a", "b", ["c", "d"]]
 
 
 def test_a_doubt_outlives_a_run_that_stops():
@@ -113,7 +113,16 @@ def test_a_doubt_outlives_a_run_that_stops():
 
     together.run(item("a"), [item("b")])
 
-    assert together.open_doubt()[0].what == "ended early"
+    assert [(doubt.what, names) for doubt, names in together.open_doubts()] == [("ended early", ["a", "b"])]
+
+
+def test_a_failure_outlives_a_run_that_stops():
+    """The same for one that failed beside others."""
+    together = Company(Keeper({"b": reports("failed", words="no")}))
+
+    together.run(item("a"), [item("b")])
+
+    assert [(doubt.detail, names) for doubt, names in together.open_doubts()] == [("no", ["b"])]
 
 
 @pytest.mark.parametrize("capability", ["pin_counters", "slabinfo"])
