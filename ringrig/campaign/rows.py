@@ -86,6 +86,11 @@ class Series:
         return self.rows[1:]
 
     @property
+    def suites(self) -> list[str]:
+        """The cases as anybody names them in a clone of his own."""
+        return [case.removeprefix(f"{self.folder.parents[1]}/") for case in self.cases]
+
+    @property
     def seconds(self) -> float:
         """Of all its kernels, whether they were built and run now or before."""
         return round(sum(sum(row.seconds.values()) for row in self.rows), 1)

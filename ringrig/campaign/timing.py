@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime
+
 from ringrig.campaign.job import Result
 from ringrig.plugin.record import results
 
 
 def seconds_of(result: Result, build: float) -> dict[str, float]:
     """build (as given), boot (first guest begun → first case begun), cases (until the last ended), and the rest of the job."""
-    command = (
-        result.folder / "command.txt"
-    )  # written as the session begins; what is older is of a run that was ended
-    start = command.stat().st_mtime if command.exists() else 0.0
+    began = json.loads((result.folder / "run.json").read_text())["began"]
+    start = datetime.fromisoformat(began).timestamp()  # a guest that is older is of a run that was ended
     begun = [
         at for file in result.folder.glob("guests/*/guest.json") if (at := file.stat().st_mtime) >= start
     ]

@@ -78,7 +78,7 @@ def _head(series: Series) -> str:
     return (
         f"\n{given.title} ({revision}{_many(len(given.patches), 'patch', 'patches')}) on {series.label or series.base}\n"
         f"base: {series.why}\n"
-        f"cases: {' '.join(series.cases)}; {series.seconds:.0f} s"
+        f"cases: {' '.join(series.suites)}; {series.seconds:.0f} s"
     )
 
 
@@ -198,7 +198,7 @@ def _list(words: str, names: Sequence[str]) -> Iterator[str]:
 def tested_by(series: Series) -> str:
     """The words for a cover letter: plain text of at most 72 columns, and a Tested-by where nothing breaks."""
     lines: list[str] = []
-    suites = ", ".join(series.cases)
+    suites = ", ".join(series.suites)
     how = "the whole series at once" if series.only_tip else "each patch"
     lines += _wrapped(f"Tested with ringrig {series.suite} on {series.label}, {how}: {suites}.")
     lines.append("")

@@ -40,7 +40,14 @@ class Machine:
             "".join(json.dumps(line) + "\n" for line in lines if code != 15)
         )
         (folder / "run.json").write_text(
-            json.dumps({"label": "k", "release": "6.12.3", "verdict": f"V {job.name}"})
+            json.dumps(
+                {
+                    "label": "k",
+                    "release": "6.12.3",
+                    "verdict": f"V {job.name}",
+                    "began": "2026-11-29T15:09:02+0000",
+                }
+            )
         )
         result = read(job, folder, code, 2.0)
         if code not in (2, 130, 18):
