@@ -65,13 +65,17 @@ def _descendants(pid: int) -> Iterator[int]:
 
 
 def _qemu_of(pid: int) -> list[int]:
-    def name(one: int) -> str:
-        try:
-            return Path(f"/proc/{one}/comm").read_text()
-        except OSError:
-            return ""
+    """Those in a box: `qemu-system-x86_64 --version` is none."""
 
-    return [one for one in _descendants(pid) if name(one).startswith("qemu-system")]
+    def is_one(one: int) -> bool:
+        try:
+            told = Path(f"/proc/{one}/status").read_text()
+        except OSError:
+            return False
+        boxed = next(line for line in told.splitlines() if line.startswith("NSpid:"))
+        return told.startswith("Name:\tqemu-system") and len(boxed.split()) > 2
+
+    return [one for one in _descendants(pid) if is_one(one)]
 
 
 def _kill_qemu_in_case_7(run: subprocess.Popen[str], folders_before: set[Path]) -> None:
@@ -144,7 +148,7 @@ def test_no_guest_outlives_its_run(kernel: str, how: signal.Signals, tmp_path: P
     assert mine
 
     run.send_signal(how)
-    output = run.communicate()[0]
+    output = run.communicate(timeout=120)[0]
 
     limit = time.monotonic() + 10
     while any(Path(f"/proc/{pid}").exists() for pid in mine) and time.monotonic() < limit:
