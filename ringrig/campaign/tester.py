@@ -82,10 +82,7 @@ class Tester:
 
     def _built(self, number: int) -> Task:
         """The job of a kernel of the series, which is built here: the clock that says how long is not the session's."""
-        subject = self._asked.given.patches[number - 1].subject if number else self._asked.base.spec
-        self._say(
-            f"{self._name(number)}: {self._asked.given.title if self._asked.only_tip and number else subject}"
-        )
+        self._say(f"{self._name(number)}: {self._subject(number) if number else self._asked.base.spec}")
         job, began = self._job(number, self._asked.cases), time.monotonic()
         with writing("the series' kernels"):
             for path in job.patches:
@@ -127,7 +124,7 @@ class Tester:
         patch = self._asked.given.patches[number - 1]
         row = Row(
             number=number,
-            subject=self._asked.given.title if self._asked.only_tip else patch.subject,
+            subject=self._subject(number),
             author=patch.author,
             message_id=patch.message_id,
             folder=self._name(number),
@@ -225,6 +222,10 @@ class Tester:
         if self._asked.lines and (text := exercised.fragment(files)):
             with writing("the series' folder"):
                 (self._series.folder / "lines.config").write_text(text)
+
+    def _subject(self, number: int) -> str:
+        given = self._asked.given
+        return given.title if self._asked.only_tip else given.patches[number - 1].subject
 
     def _name(self, number: int) -> str:
         return f"{number}-of-{self._total}" if number else "base"

@@ -14,6 +14,9 @@ from pathlib import Path
 
 from bisect_history import Line, commit, tag
 
+sys.path.append(str(Path(__file__).parents[1]))  # as pytest does
+from fakes import kernel_tree, threads
+
 from ringrig.kernel import source
 from ringrig.kernel.repo import Repo, git
 
@@ -76,21 +79,6 @@ PATCHES: tuple[tuple[str, Steps], ...] = (
     ),
     ("the head is where it is", (("return bl->head + 1;", "return bl->head;"),)),
 )
-_ANSWER = """\
-From mboxrd@z Thu Jan  1 00:00:00 1970
-From: Rita Reviewer <rita@example.org>
-Date: Mon, 1 Jan 2024 12:00:00 +0000
-Subject: Re: {subject}
-Message-Id: <answer-{number}@example.org>
-In-Reply-To: {to}
-
-On Mon, A Developer wrote:
-> diff --git a/io_uring/kbuf.c b/io_uring/kbuf.c
-> --- a/io_uring/kbuf.c
-
-{words}
-
-"""
 
 
 def make(folder: Path) -> None:
@@ -98,8 +86,6 @@ def make(folder: Path) -> None:
     origin = source.package("6.12", say=lambda line: print(line, file=sys.stderr))
     linux = folder / "linux"
     git(["init", "-q", "-b", "main", str(linux)])
-    for name, value in (("name", "A Developer"), ("email", "developer@example.org")):
-        git(["config", f"user.{name}", value], where=linux)
     repo = Repo(path=linux / ".git")
     (repo.path / "objects/info/alternates").write_text(f"{origin.repo.path}/objects\n")
     clock = itertools.count(1_700_000_000, 3600)
@@ -111,11 +97,15 @@ def make(folder: Path) -> None:
         for subject, steps in PATCHES[:count]:
             _step(line, subject, steps)
         tag(repo, version, line.tip)
-    first, second = (_mails(linux, version) for version in ("v1", "v2"))
-    git(["format-patch", "-q", "-v2", "--base=base", "-o", str(folder / "patches"), "base..v2"], where=linux)
+    first, second = (
+        threads.mails(linux, f"base..v{number}", "--base=base", f"-v{number}") for number in (1, 2)
+    )
+    kernel_tree.git(
+        linux, "format-patch", "-q", "-v2", "--base=base", "-o", str(folder / "patches"), "base..v2"
+    )
     answers = [
-        _answer(first[2], 1, "The head is off by one, is it not?"),
-        _answer(second[1], 2, "Reviewed-by: Rita Reviewer <rita@example.org>"),
+        threads.reply(first[2], "The head is off by one, is it not?"),
+        threads.reply(second[1], "Reviewed-by: Rita Reviewer <rita@example.com>", number=2),
     ]
     (folder / "thread.mbox").write_text("".join([*first, answers[0], *second, answers[1]]))
 
@@ -127,23 +117,6 @@ def _step(line: Line, subject: str, steps: Steps) -> None:
         text = text.replace(old, new)
     line.files[_KBUF] = text
     line.record(f"io_uring/kbuf: {subject}\n\nWhy.")
-
-
-def _mails(linux: Path, version: str) -> list[str]:
-    """Without a cover letter, as a thread."""
-    thread = ["--thread", f"--reroll-count={version[1:]}", "--base=base"]
-    text = git(["format-patch", "--stdout", *thread, f"base..{version}"], where=linux) + "\n"
-    parts = text.split("\nFrom ")
-    return [parts[0] + "\n\n", *(f"From {part}\n\n" for part in parts[1:])]
-
-
-def _answer(mail: str, number: int, words: str) -> str:
-    lines = mail.splitlines()
-    subject, to = (
-        next(line for line in lines if line.lower().startswith(f"{name}: ")).partition(": ")[2]
-        for name in ("subject", "message-id")
-    )
-    return _ANSWER.format(subject=subject, number=number, to=to, words=words)
 
 
 if __name__ == "__main__":
