@@ -8,10 +8,12 @@ agent itself cannot go on.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import select
 import time
+import zlib
 from typing import Any
 
 Message = dict[str, Any]
@@ -21,8 +23,18 @@ CASES = "cases.json"
 """Beside the suite: node ids that a host names by their numbers.
 
 A serial line of User-Mode Linux can stall for good on more than its tty's 4 KiB at once (seen on 6.12; arch/um/drivers/line.c):
-what a host says is short.
+what a host says is short, and what is not is packed (`line`).
 """
+LINE_BYTES = 3000
+"""No line of a host is longer; above this it is packed."""
+
+
+def line(message: Message) -> bytes:
+    """The message as it travels: of many node ids most letters are the same."""
+    plain = json.dumps(message).encode()
+    if len(plain) > LINE_BYTES:
+        plain = json.dumps({"packed": base64.b64encode(zlib.compress(plain)).decode()}).encode()
+    return plain + b"\n"
 
 
 class Closed(ConnectionError):
@@ -38,7 +50,7 @@ class Wire:
 
     def send(self, message: Message) -> None:
         """Closed: nobody reads any more."""
-        data = json.dumps(message).encode() + b"\n"
+        data = line(message)
         try:
             while data:
                 data = data[os.write(self.write_fd, data) :]
@@ -56,13 +68,15 @@ class Wire:
             if not data:
                 raise Closed("end of stream")
             self._buffer += data
-        line, self._buffer = self._buffer.split(b"\n", 1)
+        said, self._buffer = self._buffer.split(b"\n", 1)
         try:
-            message = json.loads(line)
-        except ValueError:
+            message = json.loads(said)
+            if "packed" in message:
+                message = json.loads(zlib.decompress(base64.b64decode(message["packed"])))
+        except (ValueError, TypeError, zlib.error):
             message = None
         if not isinstance(message, dict):
-            raise Closed(f"these are no words of an agent's: {line[:200]!r}")
+            raise Closed(f"these are no words of an agent's: {said[:200]!r}")
         return message
 
     def pending(self) -> bool:

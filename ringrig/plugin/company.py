@@ -13,16 +13,13 @@ from typing import Any
 
 import pytest
 
+from ringrig.guest.wire import LINE_BYTES, Message, line
 from ringrig.plugin.judge import Trouble
 from ringrig.plugin.keeper import Keeper, Outcome
 from ringrig.vm.plan import Plan
 
-_MOST = 24
+_MOST = 72
 """Cases of one child."""
-_BYTES = 3000
-"""Their names together: a User-Mode Linux takes no more than 4 KiB of its serial line at once."""
-_COUNTERS = frozenset({"pin_counters", "slabinfo", "vmallocinfo", "memcg", "kmemleak"})
-"""Capabilities of the whole kernel."""
 
 
 def wanted(plan: Plan, *, fresh: bool, keep: bool) -> bool:
@@ -49,7 +46,7 @@ class Company:
         RigError: there is no guest to run it on, nor will there be.
         """
         nodeid = item.nodeid
-        if not (nodeid in self._had or nodeid in self._failed or nodeid in self._again or alone(item)):
+        if not (nodeid in self._had or nodeid in self._failed or nodeid in self._again):
             self._together(_group(item, coming))
         if (outcome := self._had.pop(nodeid, None)) is not None:
             return outcome
@@ -65,7 +62,7 @@ class Company:
     def _together(self, nodeids: list[str]) -> None:
         if len(nodeids) == 1:
             return
-        tried = self._keeper.attempt({"nodeids": nodeids, "each": True})
+        tried = self._keeper.attempt(_request(nodeids))
         found, done = tried.found, tried.course.done
         if found.troubles or found.splats:
             splat = found.splats[0] if found.splats else None
@@ -105,28 +102,17 @@ class Company:
 
 
 def _not_plain(reports: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The report that is neither a pass nor says that the case was left out before it had done anything."""
-    return next(
-        (
-            one
-            for one in reports
-            if one["outcome"] != "passed" and (one["outcome"], one["when"]) != ("skipped", "setup")
-        ),
-        None,
-    )
+    """The report that is neither a pass nor says that the case was left out."""
+    return next((one for one in reports if one["outcome"] not in ("passed", "skipped")), None)
 
 
-def alone(item: pytest.Item) -> bool:
-    """Whether the case wants a child to itself: one that counts what the whole kernel has, where others' rings still end."""
-    return any(_COUNTERS.intersection(mark.args) for mark in item.iter_markers("needs"))
+def _request(nodeids: list[str]) -> Message:
+    return {"nodeids": nodeids, "each": True}
 
 
 def _group(item: pytest.Item, coming: Iterable[pytest.Item]) -> list[str]:
     """The case and those after it that may share its child."""
-    nodeids, room = [item.nodeid], _BYTES - len(item.nodeid)
-    for one in islice(coming, _MOST - 1):
-        room -= len(one.nodeid)
-        if alone(one) or room < 0:
-            break
-        nodeids.append(one.nodeid)
+    nodeids = [item.nodeid, *(one.nodeid for one in islice(coming, _MOST - 1))]
+    while len(nodeids) > 1 and len(line(_request(nodeids))) > LINE_BYTES:
+        nodeids = nodeids[: len(nodeids) * 3 // 4]
     return nodeids

@@ -1,10 +1,11 @@
 """Cases that share a child: plain ones are believed, anything else is run again alone, and no doubt is swallowed."""
 
+import secrets
 from types import SimpleNamespace
 
-import pytest
 from fakes.machines import plan
 
+from ringrig.guest.wire import LINE_BYTES, line
 from ringrig.plugin import company
 from ringrig.plugin.blame import Ran
 from ringrig.plugin.company import Company
@@ -18,8 +19,8 @@ def reports(outcome="passed", when="call", words=None):
     return [{"when": when, "outcome": outcome, "longrepr": words}]
 
 
-def item(name, *needs):
-    return SimpleNamespace(nodeid=name, iter_markers=lambda _: [SimpleNamespace(args=needs)] if needs else [])
+def item(name):
+    return SimpleNamespace(nodeid=name)
 
 
 class Keeper:
@@ -125,23 +126,18 @@ def test_a_failure_outlives_a_run_that_stops():
     assert [(doubt.detail, names) for doubt, names in together.open_doubts()] == [("no", ["b"])]
 
 
-@pytest.mark.parametrize("capability", ["pin_counters", "slabinfo"])
-def test_who_counts_for_the_whole_kernel_is_alone(capability):
-    """Rings of earlier cases of the same child may still be ending."""
+def test_what_they_are_asked_with_stays_short_of_what_the_line_takes():
+    """A User-Mode Linux stalls on more than 4 KiB at once; names that have much in common travel packed."""
     keeper = Keeper()
+    alike = [item(f"suites/register/test_entries.py::test_a_number[{number}-user]") for number in range(80)]
+    differing = [item(secrets.token_hex(400)) for _ in range(9)]
 
-    asked_for(keeper, item("a"), item("b", capability), item("c"))
+    asked_for(keeper, *alike, *differing)
 
-    assert keeper.asked == ["a", "b", "c"]
-
-
-def test_names_stay_short_of_what_the_line_takes():
-    """A User-Mode Linux stalls on more than 4 KiB at once."""
-    keeper = Keeper()
-
-    asked_for(keeper, *(item(f"{number}{'x' * 900}") for number in range(5)))
-
-    assert max(sum(map(len, group)) for group in keeper.asked if isinstance(group, list)) < 3100
+    groups = [group for group in keeper.asked if isinstance(group, list)]
+    assert len(groups[0]) == 72
+    assert all(len(line({"nodeids": group, "each": True})) <= LINE_BYTES for group in groups)
+    assert len(groups) > 2
 
 
 def test_company_is_for_user_mode_linux():

@@ -1,5 +1,6 @@
 """The wire between host and agent, and the SSH connection under it."""
 
+import secrets
 import socket
 import stat
 import threading
@@ -73,14 +74,25 @@ def test_other_words_are_no_agents(pair, line):
 
 
 def test_long_messages_pass(pair):
-    """Longer than a socket's buffer."""
+    """Longer than a socket's buffer, packed too."""
     wire, other = pair
     reader = Wire(other.fileno(), other.fileno())
-    thread = threading.Thread(target=wire.send, args=({"text": "x" * 3_000_000},))
+    text = secrets.token_hex(2_000_000)
+    thread = threading.Thread(target=wire.send, args=({"text": text},))
     thread.start()
 
-    assert len(reader.receive(20)["text"]) == 3_000_000
+    assert reader.receive(20) == {"text": text}
     thread.join()
+
+
+@pytest.mark.parametrize("packed", ["3", '"no base64!"', '"QUJD"', '"eJyrVspPLgEACFQCcw=="'])
+def test_a_damaged_pack_is_no_agents(pair, packed):
+    """What cannot be unpacked to a message."""
+    wire, other = pair
+    other.sendall(b'{"packed": %s}\n' % packed.encode())
+
+    with pytest.raises(Closed, match="no words of an agent"):
+        wire.receive(1)
 
 
 def test_keys_are_made_for_one_run(tmp_path):
