@@ -8,6 +8,7 @@ kernel kills as a whole when the rig's process dies, however it dies.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ringrig.errors import HostLacks
 
@@ -35,6 +37,9 @@ _NOT_IN_GUEST = tuple(
     for folder in ("bin", "lib/systemd")
     for name in ("systemd-tmpfiles", "systemd-udevd")
 )
+# In the box: goes on only if the one who started it still lives, for a pipe's other end is there. Whoever dies later takes
+# the box along: by now its first process has told the kernel to see to that.
+_IF_ALIVE = 'alive=$0; read -t 0 -u "$alive" && exit 1; exec "$@" {alive}<&-'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +81,20 @@ class Box:
         out += ["--remount-ro", "/"] if self.own_user else []
         out += ["--setenv", "HOME", "/root", "--setenv", "TMPDIR", "/tmp", "--unsetenv", "XDG_CACHE_HOME"]
         return [*out, "--chdir", "/", "--", *command]
+
+    def start(
+        self, command: Sequence[str], *, scratch: Path, pass_fds: Sequence[int] = (), **popen: Any
+    ) -> subprocess.Popen[bytes]:
+        """Start `command`, which ends with this process however that ends; `popen` is for subprocess. HostLacks: as of argv()."""
+        pipe = _pipe()
+        argv = self.argv(["bash", "-c", _IF_ALIVE, str(pipe), *command], scratch=scratch)
+        return subprocess.Popen(argv, pass_fds=[*pass_fds, pipe], **popen)
+
+
+@functools.cache
+def _pipe() -> int:
+    """The end to read of a pipe whose other end this process alone has, as long as it lives."""
+    return os.pipe()[0]
 
 
 def _host_parts() -> list[str]:

@@ -249,13 +249,13 @@ def _launch(plan: Plan, name: str, folder: Path, config: Config, kind: str) -> Q
         "--exec",
         "sh /ringrig/guest/boot.sh",
     ]
-    argv = box.argv(command, scratch=sockets)
     # With --verbose the serial console is virtme-ng's standard error.
     drains = [_drain(log), _drain(console)]
     out, err = (drain.stdin for drain in drains)
     try:
-        process = subprocess.Popen(
-            argv,
+        process = box.start(
+            command,
+            scratch=sockets,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
@@ -276,7 +276,7 @@ def _launch(plan: Plan, name: str, folder: Path, config: Config, kind: str) -> Q
         "root over": "9p",
         "virtme-ng": version("virtme-ng"),
         "qemu": qemu_version(),
-        "command": argv,
+        "command": process.args,
     }
     (folder / "guest.json").write_text(json.dumps(facts, indent=1) + "\n")
     slowness = 1.0 if kind == "kvm" else accel.TCG_SLOWNESS

@@ -129,9 +129,9 @@ def start(plan: Plan, *, name: str, folder: Path) -> UmlGuest:
     scratch = Path(plan.scratch, f"uml-{name}")
     scratch.mkdir()
     with theirs, console.open("ab") as log:
-        argv = _box(plan).argv(_command(plan, name, theirs.fileno()), scratch=scratch)
-        process = subprocess.Popen(
-            argv,
+        process = _box(plan).start(
+            _command(plan, name, theirs.fileno()),
+            scratch=scratch,
             stdin=subprocess.PIPE,  # and not the host's /dev/null, whose mode its owner could change
             stdout=log,
             stderr=log,
@@ -147,7 +147,7 @@ def start(plan: Plan, *, name: str, folder: Path) -> UmlGuest:
         "memory": plan.memory,
         "root": "host",
         "root over": "hostfs",
-        "command": argv,
+        "command": process.args,
     }
     (folder / "guest.json").write_text(json.dumps(facts, indent=1) + "\n")
     return UmlGuest(

@@ -182,6 +182,30 @@ def test_everything_in_the_box_dies_with_the_rig(tmp_path):
     until(lambda: not sleeping(marker))
 
 
+@needs_bwrap
+@pytest.mark.parametrize("own_user", [False, True], ids=["plain", "user_namespace"])
+def test_a_rig_killed_while_a_box_starts_leaves_none(tmp_path, own_user):
+    """kill -9 whatever bubblewrap has got to: its first process may not have asked to follow it yet."""
+    marker = f"{os.getpid()}{time.time_ns() % 1_000_000:06}"
+    script = (
+        "import sys; from pathlib import Path; from ringrig.vm.box import Box\n"
+        f"box, scratch = Box(own_user={own_user}), Path({str(tmp_path)!r})\n"
+        "sys.stdin.read(1)\n"
+        f"box.start(['sleep', '1000.{marker}'], scratch=scratch).wait()"
+    )
+    for number in range(30):
+        rig = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE)
+        rig.stdin.write(b"x")
+        rig.stdin.close()
+        until(lambda rig=rig: Path(f"/proc/{rig.pid}/task/{rig.pid}/children").read_text())
+        time.sleep(0.0006 * number)
+
+        rig.kill()
+        rig.wait()
+
+    until(lambda: not sleeping(marker))
+
+
 def sleeping(marker):
     wanted = f"sleep\0{1000}.{marker}\0".encode()
     found = []
