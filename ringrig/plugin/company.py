@@ -1,4 +1,4 @@
-"""Cases that share a child where a child is dear: in User-Mode Linux a fork costs more than most cases take.
+"""Cases that share a child where a child is dear: in User-Mode Linux, or emulated, one costs more than most cases take.
 
 Whatever is not plain (a failure, a splat, a process that died) counts for nothing: the cases concerned run again, each in a
 child of its own (one after a failure, all of them after the rest), and that is their verdict. What then does not come again
@@ -16,23 +16,25 @@ import pytest
 from ringrig.guest.wire import LINE_BYTES, Message, line
 from ringrig.plugin.judge import Trouble
 from ringrig.plugin.keeper import Keeper, Outcome
+from ringrig.vm import accel
 from ringrig.vm.plan import Plan
 
-_MOST = 72
-"""Cases of one child."""
 
-
-def wanted(plan: Plan, *, fresh: bool, keep: bool) -> bool:
-    """Whether cases share children: not where each is to be seen by itself."""
-    apart = (plan.gcov and not plan.totals) or fresh or keep
-    return plan.kind == "image" and plan.guest == "uml" and not apart
+def size(plan: Plan, *, fresh: bool, keep: bool) -> int:
+    """How many cases share a child: one where each is to be seen by itself, and where a child is cheap."""
+    if plan.kind != "image" or fresh or keep or (plan.gcov and not plan.totals):
+        return 1
+    if plan.guest == "uml":
+        return 72
+    return 24 if accel.choose(plan.accel).kind == "tcg" else 1
 
 
 class Company:
     """Hands out the verdicts of cases one by one, having run several at a time."""
 
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
+    def __init__(self, keeper: Keeper, *, most: int) -> None:
+        """`most`: cases of one child."""
+        self._keeper, self._most = keeper, most
         self._had: dict[str, Outcome] = {}
         self._failed: dict[str, Trouble] = {}
         """Cases that did not pass, each of which runs alone when its turn comes."""
@@ -47,7 +49,7 @@ class Company:
         """
         nodeid = item.nodeid
         if not (nodeid in self._had or nodeid in self._failed or nodeid in self._again):
-            self._together(_group(item, coming))
+            self._together(self._group(item, coming))
         if (outcome := self._had.pop(nodeid, None)) is not None:
             return outcome
         outcome = self._keeper.run(nodeid)
@@ -58,6 +60,13 @@ class Company:
         """What nobody was found for when the run ended before all of its cases had run again, with those it concerns."""
         shared = [] if self._doubt is None else [(self._doubt, self._again)]
         return [*shared, *((doubt, [nodeid]) for nodeid, doubt in self._failed.items())]
+
+    def _group(self, item: pytest.Item, coming: Iterable[pytest.Item]) -> list[str]:
+        """The case and those after it that may share its child."""
+        nodeids = [item.nodeid, *(one.nodeid for one in islice(coming, self._most - 1))]
+        while len(nodeids) > 1 and len(line(_request(nodeids))) > LINE_BYTES:
+            nodeids = nodeids[: len(nodeids) * 3 // 4]
+        return nodeids
 
     def _together(self, nodeids: list[str]) -> None:
         if len(nodeids) == 1:
@@ -108,11 +117,3 @@ def _not_plain(reports: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 def _request(nodeids: list[str]) -> Message:
     return {"nodeids": nodeids, "each": True}
-
-
-def _group(item: pytest.Item, coming: Iterable[pytest.Item]) -> list[str]:
-    """The case and those after it that may share its child."""
-    nodeids = [item.nodeid, *(one.nodeid for one in islice(coming, _MOST - 1))]
-    while len(nodeids) > 1 and len(line(_request(nodeids))) > LINE_BYTES:
-        nodeids = nodeids[: len(nodeids) * 3 // 4]
-    return nodeids

@@ -48,8 +48,8 @@ class Dispatch:
             told={"model_budget": get("model_budget"), "model_seed": get("model_seed")},
         )
         self.keeper = Keeper(context.plan, worker=self._worker, manner=manner, say=self._say)
-        together = company.wanted(context.plan, fresh=manner.fresh, keep=manner.keep)
-        self._company = Company(self.keeper) if together else None
+        together = company.size(context.plan, fresh=manner.fresh, keep=manner.keep)
+        self._company = Company(self.keeper, most=together) if together > 1 else None
         self._known = KnownIssues.load(config.rootpath / "suites" / "known-issues.toml", context.plan)
         vmlinux = context.plan.vmlinux
         self._lines = Lines(Path(vmlinux) if vmlinux else None)

@@ -3,6 +3,7 @@
 import secrets
 from types import SimpleNamespace
 
+import pytest
 from fakes.machines import plan
 
 from ringrig.guest.wire import LINE_BYTES, line
@@ -11,6 +12,7 @@ from ringrig.plugin.blame import Ran
 from ringrig.plugin.company import Company
 from ringrig.plugin.judge import Course, Judgement, Trouble
 from ringrig.plugin.keeper import Outcome, Tried
+from ringrig.vm import accel
 
 SPLAT = SimpleNamespace(title="WARNING: at io_uring/kbuf.c:1", text="the whole of it")
 
@@ -45,7 +47,7 @@ class Keeper:
 
 def asked_for(keeper, *items):
     """The outcomes of all, in their order, and the company that made them."""
-    together = Company(keeper)
+    together = Company(keeper, most=72)
     return [together.run(one, items[at + 1 :]) for at, one in enumerate(items)], together
 
 
@@ -96,7 +98,7 @@ def test_a_splat_makes_all_of_them_run_alone():
 def test_a_splat_that_comes_again_is_its_cases():
     """Then nothing is uncertain, and those behind them share a child as before."""
     keeper = Keeper(alone={"a": reports("failed")}, found=Judgement(splats=[SPLAT], spoilt=True))
-    together = Company(keeper)
+    together = Company(keeper, most=72)
     items = [item("a"), item("b")]
 
     outcomes = [together.run(items[0], items[1:]), together.run(items[1], [])]
@@ -110,7 +112,7 @@ def test_a_splat_that_comes_again_is_its_cases():
 def test_a_doubt_outlives_a_run_that_stops():
     """The cases that it concerns were not all run again: what happened is still told."""
     keeper = Keeper(found=Judgement(troubles=[Trouble(kind="died", what="ended early")]))
-    together = Company(keeper)
+    together = Company(keeper, most=72)
 
     together.run(item("a"), [item("b")])
 
@@ -119,7 +121,7 @@ def test_a_doubt_outlives_a_run_that_stops():
 
 def test_a_failure_outlives_a_run_that_stops():
     """The same for one that failed beside others."""
-    together = Company(Keeper({"b": reports("failed", words="no")}))
+    together = Company(Keeper({"b": reports("failed", words="no")}), most=72)
 
     together.run(item("a"), [item("b")])
 
@@ -140,11 +142,15 @@ def test_what_they_are_asked_with_stays_short_of_what_the_line_takes():
     assert len(groups) > 2
 
 
-def test_company_is_for_user_mode_linux():
+@pytest.mark.parametrize("kind, cases", [("tcg", 24), ("kvm", 1)])
+def test_company_is_where_a_child_is_dear(monkeypatch, kind, cases):
     """And not where each case is to be seen by itself."""
-    uml = plan(kind="image", guest="uml")
+    monkeypatch.setattr(accel, "recall", lambda: accel.Choice(kind=kind, certain=True, why="a test"))
+    uml, qemu = (plan(kind="image", guest=guest) for guest in ("uml", "qemu"))
 
-    assert company.wanted(uml, fresh=False, keep=False)
-    assert not company.wanted(uml, fresh=True, keep=False)
-    assert not company.wanted(plan(kind="image", guest="qemu"), fresh=False, keep=False)
-    assert not company.wanted(plan(kind="image", guest="uml", gcov=True), fresh=False, keep=False)
+    assert company.size(uml, fresh=False, keep=False) == 72
+    assert company.size(qemu, fresh=False, keep=False) == cases
+    assert company.size(uml, fresh=True, keep=False) == 1
+    assert company.size(qemu, fresh=False, keep=True) == 1
+    assert company.size(plan(kind="image", guest="uml", gcov=True), fresh=False, keep=False) == 1
+    assert company.size(plan(kind="board"), fresh=False, keep=False) == 1
