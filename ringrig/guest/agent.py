@@ -36,18 +36,9 @@ from ringrig.uring.stuck import portrait
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
 _libc = ctypes.CDLL(None, use_errno=True)
 _PLUGINS_OFF = (
-    "cacheprovider",
-    "junitxml",
-    "pastebin",
-    "stepwise",
-    "doctest",
-    "unittest",
-    "faulthandler",
-    "setuponly",
-    "setupplan",
-    "logging",
-    "legacypath",
-)
+    "cacheprovider", "junitxml", "pastebin", "stepwise", "doctest", "unittest",
+    "faulthandler", "setuponly", "setupplan", "logging", "legacypath",
+)  # fmt: skip
 _TELL_SECONDS = 0.5
 """How often the host hears that they go on."""
 _SAID_BYTES = 1 << 14

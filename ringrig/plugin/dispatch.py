@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ringrig.errors import RigError
-from ringrig.plugin import company
+from ringrig.plugin import company, nearest
 from ringrig.plugin.company import Company
 from ringrig.plugin.judge import Trouble
 from ringrig.plugin.keeper import Keeper, Manner, Outcome
@@ -66,6 +66,15 @@ class Dispatch:
     def pytest_sessionstart(self) -> None:
         if not self._config.option.collectonly:
             self.keeper.begin()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection(self, session: pytest.Session) -> Generator[None, object, object]:
+        try:
+            return (yield)
+        except pytest.UsageError:
+            if (why := nearest.refusal(session)) is not None:
+                self.news["fatal"] = [int(pytest.ExitCode.USAGE_ERROR), str(why)]
+            raise
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:

@@ -79,6 +79,22 @@ def test_the_first_failure_ends_a_run_with_x(clone):
     assert clone.outcomes() == {"test_1": "passed", "test_2": "failed"}
 
 
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["one", "two"])
+@pytest.mark.parametrize(
+    "name, nearest",
+    [("suites/test_i.py", "suites/test_it.py"), ("suites/test_it.py::test_godo", "test_good")],
+)
+def test_a_case_that_is_not_there(clone, workers, name, nearest):
+    """The nearest names are told, whichever process finds out; pytest's exit code says that the command line is wrong."""
+    clone.write(test_it=CASES)
+
+    run = clone.pytest(name, *workers)
+
+    assert run.returncode == pytest.ExitCode.USAGE_ERROR
+    assert f"There is no case '{name}'." in run.stdout
+    assert nearest in run.stdout.split("the nearest are")[1]
+
+
 def test_two_workers_share_the_cases(clone):
     """Each with its own agent; the results are as with one."""
     clone.write(
