@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -82,9 +83,7 @@ def _kill_qemu_in_case_7(run: subprocess.Popen[str], folders_before: set[Path]) 
     """SIGKILL to QEMU as soon as a console says that case 7 has begun."""
     while run.poll() is None:
         for folder in set((_ROOT / "runs").glob("*/guests/*/console.log")) - folders_before:
-            if "begin 7 " in folder.read_text(errors="replace") and "::test_7_" in folder.read_text(
-                errors="replace"
-            ):
+            if re.search(r"begin \d+ \S*::test_7_", folder.read_text(errors="replace")):
                 for pid in _qemu_of(run.pid):
                     os.kill(pid, signal.SIGKILL)
                 return
@@ -111,7 +110,7 @@ def test_exactly_the_disasters_fail(kernel: str) -> None:
         "test_1_is_well", "test_2_leaves_much_behind",
     }, output  # fmt: skip
     assert "kernel panic" in words["test_3_panics"][1]
-    assert "case-3" in words["test_3_panics"][2]
+    assert re.search(r"case-\d+", words["test_3_panics"][2])
     assert "no end after" in words["test_4_hangs_in_user_space"][1]
     assert "__do_sys_pause" in words["test_4_hangs_in_user_space"][2]
     assert "stopped answering" in words["test_5_locks_up_the_kernel"][1]
