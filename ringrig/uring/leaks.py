@@ -10,7 +10,7 @@ import ctypes
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -139,6 +139,9 @@ SLAB = Oracle(counts=slab_objects, ready=shrink_ours, settle=shrink)
 PAGES = Oracle(counts=lambda: {"pages": pages_nobody_has()})
 
 
+_SCORE = Path("/proc/self/oom_score_adj")
+
+
 class ControlGroup:
     """A child group of the caller's kernel, without a mount; whoever enters it is charged there until close()."""
 
@@ -172,6 +175,20 @@ class ControlGroup:
     def charged(self) -> int:
         """Bytes charged to the group now, the application's with them; each CPU may hold some 64 pages in advance."""
         return int(self._read("memory.current", self._here))
+
+    @contextlib.contextmanager
+    def limit(self, room: int) -> Iterator[None]:
+        """No more than `room` bytes beyond what is charged now. What finds no room fails: the caller, who is all there is to
+        kill for some, is not to be killed (OOM_SCORE_ADJ_MIN; root).
+        """
+        score = _SCORE.read_text()
+        _SCORE.write_text("-1000")
+        self._write("memory.max", str(self.charged() + room), self._here)
+        try:
+            yield
+        finally:
+            self._write("memory.max", "max", self._here)
+            _SCORE.write_text(score)
 
     def _charged(self) -> int:
         """memory.stat is brought up to date every two seconds, or when some pages a CPU have moved: these do."""

@@ -76,3 +76,32 @@ def test_the_control_group_is_charged(ring: Subject, flags: int) -> None:
     wanted = count * SIZE if flags else 0
     assert wanted - slack <= taken <= wanted + slack
     assert kept <= slack
+
+
+@pytest.mark.needs("memcg", "root", "mmap")
+def test_a_full_control_group_refuses(ring: Subject) -> None:
+    """Rings of 512 KiB in kernel memory, in a control group with room for eight at most: at the first that finds no room
+    -ENOMEM, no group, and what was allocated of it is given back; with room again it is registered.
+
+    io_region_allocate_pages(), io_pages_map(), io_alloc_pbuf_ring(): GFP_KERNEL_ACCOUNT
+    """
+
+    def register(bgid: int) -> int:
+        res = bufring.register(ring.ring, entries=ENTRIES, bgid=bgid, flags=c.IOU_PBUF_RING_MMAP)
+        if res == 0:
+            ring.owns(bgid)
+        return res
+
+    with ControlGroup() as group:
+        with group.limit(8 * SIZE):
+            got = [register(bgid) for bgid in range(9)]
+            registered = got.index(-errno.ENOMEM)
+            left = [bufring.unregister(ring.ring, bgid) for bgid in range(9)]
+            again = [register(bgid) for bgid in range(registered)]
+        after = register(registered)
+
+    assert got[registered:] == [-errno.ENOMEM] * (9 - registered)
+    assert registered >= 4, "much of the room is gone without a ring"
+    assert left == [0] * registered + [-errno.ENOENT] * (9 - registered)
+    assert again == [0] * registered
+    assert after == 0
