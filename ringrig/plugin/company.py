@@ -7,7 +7,7 @@ is told as uncertain, never swallowed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
@@ -32,9 +32,9 @@ def size(plan: Plan, *, fresh: bool, keep: bool) -> int:
 class Company:
     """Hands out the verdicts of cases one by one, having run several at a time."""
 
-    def __init__(self, keeper: Keeper, *, most: int) -> None:
-        """`most`: cases of one child."""
-        self._keeper, self._most = keeper, most
+    def __init__(self, keeper: Keeper, *, most: int, alone: Callable[[str], bool]) -> None:
+        """`most`: cases of one child; `alone` says of a node id that it has one to itself."""
+        self._keeper, self._most, self._alone = keeper, most, alone
         self._had: dict[str, Outcome] = {}
         self._failed: dict[str, Trouble] = {}
         """Cases that did not pass, each of which runs alone when its turn comes."""
@@ -48,7 +48,9 @@ class Company:
         RigError: there is no guest to run it on, nor will there be.
         """
         nodeid = item.nodeid
-        if not (nodeid in self._had or nodeid in self._failed or nodeid in self._again):
+        if not (
+            nodeid in self._had or nodeid in self._failed or nodeid in self._again or self._alone(nodeid)
+        ):
             self._together(self._group(item, coming))
         if (outcome := self._had.pop(nodeid, None)) is not None:
             return outcome
@@ -63,7 +65,11 @@ class Company:
 
     def _group(self, item: pytest.Item, coming: Iterable[pytest.Item]) -> list[str]:
         """The case and those after it that may share its child."""
-        nodeids = [item.nodeid, *(one.nodeid for one in islice(coming, self._most - 1))]
+        nodeids = [item.nodeid]
+        for one in islice(coming, self._most - 1):
+            if self._alone(one.nodeid):
+                break
+            nodeids.append(one.nodeid)
         while len(nodeids) > 1 and len(line(_request(nodeids))) > LINE_BYTES:
             nodeids = nodeids[: len(nodeids) * 3 // 4]
         return nodeids

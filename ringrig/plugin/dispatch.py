@@ -48,9 +48,11 @@ class Dispatch:
             told={"model_budget": get("model_budget"), "model_seed": get("model_seed")},
         )
         self.keeper = Keeper(context.plan, worker=self._worker, manner=manner, say=self._say)
-        together = company.size(context.plan, fresh=manner.fresh, keep=manner.keep)
-        self._company = Company(self.keeper, most=together) if together > 1 else None
         self._known = KnownIssues.load(config.rootpath / "suites" / "known-issues.toml", context.plan)
+        together = company.size(context.plan, fresh=manner.fresh, keep=manner.keep)
+        # What is known to fail would fail in company, too, and a kernel that is known to warn would do so.
+        alone = self._known.speak_of
+        self._company = Company(self.keeper, most=together, alone=alone) if together > 1 else None
         vmlinux = context.plan.vmlinux
         self._lines = Lines(Path(vmlinux) if vmlinux else None)
         self._failed = False

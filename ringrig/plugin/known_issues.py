@@ -70,6 +70,10 @@ class KnownIssues:
         names = list(nodeids)
         return [issue for issue in self._expired if any(_matches(issue, name) for name in names)]
 
+    def speak_of(self, nodeid: str) -> bool:
+        """Whether the case is known to fail on this kernel."""
+        return any(_matches(issue, nodeid) for issue in self.issues)
+
     def apply(self, reports: Sequence[pytest.TestReport]) -> None:
         """Turn the failure that an issue explains into xfail, and a pass that it says cannot be into xpass."""
         for report in reports:

@@ -47,7 +47,7 @@ class Keeper:
 
 def asked_for(keeper, *items):
     """The outcomes of all, in their order, and the company that made them."""
-    together = Company(keeper, most=72)
+    together = Company(keeper, most=72, alone=lambda name: name.endswith("known"))
     return [together.run(one, items[at + 1 :]) for at, one in enumerate(items)], together
 
 
@@ -98,7 +98,7 @@ def test_a_splat_makes_all_of_them_run_alone():
 def test_a_splat_that_comes_again_is_its_cases():
     """Then nothing is uncertain, and those behind them share a child as before."""
     keeper = Keeper(alone={"a": reports("failed")}, found=Judgement(splats=[SPLAT], spoilt=True))
-    together = Company(keeper, most=72)
+    together = Company(keeper, most=72, alone=lambda name: name.endswith("known"))
     items = [item("a"), item("b")]
 
     outcomes = [together.run(items[0], items[1:]), together.run(items[1], [])]
@@ -112,7 +112,7 @@ def test_a_splat_that_comes_again_is_its_cases():
 def test_a_doubt_outlives_a_run_that_stops():
     """The cases that it concerns were not all run again: what happened is still told."""
     keeper = Keeper(found=Judgement(troubles=[Trouble(kind="died", what="ended early")]))
-    together = Company(keeper, most=72)
+    together = Company(keeper, most=72, alone=lambda name: name.endswith("known"))
 
     together.run(item("a"), [item("b")])
 
@@ -121,11 +121,24 @@ def test_a_doubt_outlives_a_run_that_stops():
 
 def test_a_failure_outlives_a_run_that_stops():
     """The same for one that failed beside others."""
-    together = Company(Keeper({"b": reports("failed", words="no")}), most=72)
+    together = Company(
+        Keeper({"b": reports("failed", words="no")}), most=72, alone=lambda name: name.endswith("known")
+    )
 
     together.run(item("a"), [item("b")])
 
     assert [(doubt.detail, names) for doubt, names in together.open_doubts()] == [("no", ["b"])]
+
+
+def test_who_is_known_to_fail_is_alone():
+    """Beside others it would fail twice, and take those along with whom it warns."""
+    keeper = Keeper({"known": reports("failed")})
+
+    outcomes, together = asked_for(keeper, item("a"), item("b"), item("known"), item("c"), item("d"))
+
+    assert keeper.asked == [["a", "b"], "known", ["c", "d"]]
+    assert outcomes[2].reports == reports("failed")
+    assert together.open_doubts() == []
 
 
 def test_what_they_are_asked_with_stays_short_of_what_the_line_takes():
