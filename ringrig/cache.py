@@ -133,7 +133,7 @@ def _make(place: Path, make: Make) -> None:
 
 @contextlib.contextmanager
 def locked(key: str, *, say: Say) -> Iterator[None]:
-    """Holds the named lock exclusively, for a thing in the cache that changes in place (package lists)."""
+    """Holds the named lock exclusively, for a thing that changes in place (package lists, a campaign's folder)."""
     with contextlib.closing(_open_lock(key)) as lock:
         _take(lock, fcntl.LOCK_EX, key, say)
         yield

@@ -20,12 +20,16 @@ _NUMBERS = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
-    """What a run folder holds; `splats` are the kernel's complaints, each with the cases that it is blamed on (or may be)."""
+    """What a run folder holds; `splats` are the kernel's complaints, each with the cases that it is blamed on (or may be).
+
+    `wavering` cases failed beside others and passed alone.
+    """
 
     label: str
     verdict: str
     cases: Mapping[str, Case]
     splats: Mapping[str, tuple[str, ...]]
+    wavering: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +73,18 @@ def read(folder: Path) -> Ran:
             kind, _, what = str(trouble).partition(": ")
             if kind in _COMPLAINTS:
                 splats.setdefault(what, []).append(told["nodeid"])
-    for doubt in about.get("uncertain", []):
-        splats.setdefault(doubt["what"], []).extend(doubt["suspects"])
+    doubts = about.get("uncertain", [])
+    for doubt in doubts:
+        if doubt.get("kind", "splat") in _COMPLAINTS:
+            splats.setdefault(doubt["what"], []).extend(doubt["suspects"])
     return Ran(
         label=about.get("label", folder.name),
         verdict=about.get("verdict", "NO VERDICT: it did not end"),
         cases=cases,
         splats={what: tuple(dict.fromkeys(names)) for what, names in splats.items()},
+        wavering=tuple(
+            name for doubt in doubts if doubt.get("kind") == "company" for name in doubt["suspects"]
+        ),
     )
 
 

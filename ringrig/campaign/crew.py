@@ -9,8 +9,8 @@ A campaign takes three lines of this module and need not know which it is:
 
 Ctrl-C (or TERM, or HUP): every job is ended, its state stays in its folder, then KeyboardInterrupt comes out of the loop.
 What had ended is done, and the next time `results()` gives it at once. A round of a bisection is one call of `results()`;
-a crew takes any number of calls, one after the other. Jobs that are no longer wanted: leave the loop with `break`; those
-that run are ended as after Ctrl-C, and the crew is ready for the next call.
+a crew takes any number of calls, also within the loop over another. Jobs that are no longer wanted: leave the loop with `break`; all
+those that run are ended as after Ctrl-C, and the crew is ready for the next call.
 """
 
 from __future__ import annotations

@@ -31,6 +31,8 @@ _ASK_SECONDS = 5.0
 _GRACE = 60.0
 """Seconds for a session that is not wanted any more to end its guests."""
 _POLL = 0.2
+_TIMES = 3
+"""So often may a parcel arrive damaged."""
 
 
 def run(order: dict[str, Any]) -> dict[str, Any]:
@@ -140,18 +142,21 @@ def unfit(requirements: list[str]) -> str:
 def fetched(campaign: str, parcels: list[str]) -> bool:
     """Waits until the parcels lie unpacked on this machine, asking the campaign for those that do not. False: not wanted.
 
-    OSError: they cannot be kept here.
+    OSError: they cannot be kept here, or arrive damaged each time.
     """
     from distributed import get_worker
 
     worker, base = get_worker(), Path(os.environ[PLACE])
     for name in parcels:
-        asked = -_ASK_SECONDS
+        asked, damaged = -_ASK_SECONDS, 0
         while not (base / name).is_dir():
             if error := vars(worker).pop(TROUBLE, None):
                 raise error
             if (base / f"{name}.tar.zst").exists():
                 unpack(base, name)
+                damaged += not (base / name).is_dir()
+                if damaged == _TIMES:
+                    raise OSError(f"parcel {name} has arrived damaged {_TIMES} times")
             elif not wanted():
                 return False
             elif time.monotonic() - asked >= _ASK_SECONDS:

@@ -126,7 +126,7 @@ def judge(
     def why(name: str, otherwise: str) -> str:
         return (ran.cases[name].why.strip().partition("\n")[0] if name in ran.cases else "") or otherwise
 
-    row.flaky = [name for name in found.newly_failing if name not in set(confirmed)]
+    row.flaky = [name for name in (*found.newly_failing, *ran.wavering) if name not in set(confirmed)]
     row.newly_passing, row.newly_run = list(found.newly_passing), list(found.newly_run)
     row.newly_skipped, row.not_run = list(found.newly_skipped), list(found.not_run)
     row.new_splats = {what: list(names) for what, names in found.new_splats.items()}

@@ -111,7 +111,7 @@ class Tester:
         # Law 7: the kernel on trial does not choose its judge.
         self._judge = [f"--judged-by={profile_for(self._asked.base.spec, release).name}"]
         failing = [name for name, case in self._base.cases.items() if case.outcome in BAD]
-        series.base_flaky = self._again(row, failing)
+        series.base_flaky = [*self._again(row, failing), *self._base.wavering]
         series.base_failing = {
             name: self._base.cases[name].why for name in failing if name not in series.base_flaky
         }

@@ -1,9 +1,9 @@
 """The words between host and agent: one JSON object a line, over whatever byte stream there is.
 
-Host to agent: `hello` once, then `run` (a node id) and, when a deadline has passed, `abort`; `settle`
+Host to agent: `hello` once, then `run` (node ids) and, when a deadline has passed, `abort`; `settle`
 (watch the log for some seconds); `quit`. Agent to host: `ready`, then one `done` for each `run` (on a
-shared kernel `begun` before it, when its turn has come), one `settled` for each `settle`; `failed` when the
-agent itself cannot go on.
+shared kernel `begun` before it, when its turn has come; `goes on` meanwhile where it runs several), one
+`settled` for each `settle`; `failed` when the agent itself cannot go on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ A serial line of User-Mode Linux can stall for good on more than its tty's 4 KiB
 what a host says is short, and what is not is packed (`line`).
 """
 LINE_BYTES = 3000
-"""No line of a host is longer; above this it is packed."""
+"""A longer line is packed; a host asks for no more cases at once than fit."""
 
 
 def line(message: Message) -> bytes:

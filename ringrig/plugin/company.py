@@ -1,8 +1,8 @@
 """Cases that share a child where a child is dear: in User-Mode Linux, or emulated, one costs more than most cases take.
 
-Whatever is not plain (a failure, a splat, a process that died) counts for nothing: the cases concerned run again, each in a
-child of its own (one after a failure, all of them after the rest), and that is their verdict. What then does not come again
-is told as uncertain, never swallowed.
+Whatever is not plain counts for nothing: after a failure that case, after a splat, a hang or a process that died every case of the
+child runs again, each in a child of its own, and that is their verdict. What then does not come again is told as uncertain,
+never swallowed.
 """
 
 from __future__ import annotations
@@ -14,33 +14,35 @@ from typing import Any
 import pytest
 
 from ringrig.guest.wire import LINE_BYTES, Message, line
-from ringrig.plugin.judge import Trouble
+from ringrig.plugin import blame
+from ringrig.plugin.judge import Trouble, of_splat
 from ringrig.plugin.keeper import Keeper, Outcome
-from ringrig.vm import accel
 from ringrig.vm.plan import Plan
 
 
-def size(plan: Plan, *, fresh: bool, keep: bool) -> int:
+def size(plan: Plan, *, slowness: float, fresh: bool, keep: bool) -> int:
     """How many cases share a child: one where each is to be seen by itself, and where a child is cheap."""
     if plan.kind != "image" or fresh or keep or (plan.gcov and not plan.totals):
         return 1
     if plan.guest == "uml":
         return 72
-    return 24 if accel.choose(plan.accel).kind == "tcg" else 1
+    return 24 if slowness > 1 else 1
 
 
 class Company:
     """Hands out the verdicts of cases one by one, having run several at a time."""
 
-    def __init__(self, keeper: Keeper, *, most: int, alone: Callable[[str], bool]) -> None:
-        """`most`: cases of one child; `alone` says of a node id that it has one to itself."""
+    def __init__(self, keeper: Keeper, *, most: Callable[[], int], alone: Callable[[str], bool]) -> None:
+        """`most`: cases of one child, asked when there is a guest; `alone` says of a node id that it has one to itself."""
         self._keeper, self._most, self._alone = keeper, most, alone
         self._had: dict[str, Outcome] = {}
-        self._failed: dict[str, Trouble] = {}
-        """Cases that did not pass, each of which runs alone when its turn comes."""
+        self._own: dict[str, Trouble | None] = {}
+        """Cases that run alone when their turn comes, each because of its failure; None: it was left out while it ran."""
         self._again: list[str] = []
         """Cases that run alone because of `_doubt`, until the last of them has."""
         self._doubt: Trouble | None = None
+        self._suspects: list[str] = []
+        """Whose it may be: those, or who ran shortly before them."""
 
     def run(self, item: pytest.Item, coming: Iterable[pytest.Item]) -> Outcome:
         """The verdict on a case; `coming`: what this process will be asked for after it.
@@ -48,9 +50,7 @@ class Company:
         RigError: there is no guest to run it on, nor will there be.
         """
         nodeid = item.nodeid
-        if not (
-            nodeid in self._had or nodeid in self._failed or nodeid in self._again or self._alone(nodeid)
-        ):
+        if not (nodeid in self._had or nodeid in self._own or nodeid in self._again or self._alone(nodeid)):
             self._together(self._group(item, coming))
         if (outcome := self._had.pop(nodeid, None)) is not None:
             return outcome
@@ -60,13 +60,13 @@ class Company:
 
     def open_doubts(self) -> list[tuple[Trouble, list[str]]]:
         """What nobody was found for when the run ended before all of its cases had run again, with those it concerns."""
-        shared = [] if self._doubt is None else [(self._doubt, self._again)]
-        return [*shared, *((doubt, [nodeid]) for nodeid, doubt in self._failed.items())]
+        shared = [] if self._doubt is None else [(self._doubt, self._suspects)]
+        return [*shared, *((doubt, [nodeid]) for nodeid, doubt in self._own.items() if doubt is not None)]
 
     def _group(self, item: pytest.Item, coming: Iterable[pytest.Item]) -> list[str]:
         """The case and those after it that may share its child."""
         nodeids = [item.nodeid]
-        for one in islice(coming, self._most - 1):
+        for one in islice(coming, self._most() - 1):
             if self._alone(one.nodeid):
                 break
             nodeids.append(one.nodeid)
@@ -80,45 +80,60 @@ class Company:
         tried = self._keeper.attempt(_request(nodeids))
         found, done = tried.found, tried.course.done
         if found.troubles or found.splats:
-            splat = found.splats[0] if found.splats else None
-            self._doubt = (
-                found.troubles[0]
-                if splat is None
-                else Trouble(kind="splat", what=splat.title, detail=splat.text)
-            )
-            self._again = nodeids
+            self._again = self._suspects = nodeids
+            if found.splats:
+                splat = found.splats[0]
+                self._doubt = of_splat(splat)
+                near = [case.nodeid for case in blame.suspects(splat, tried.cases)]
+                self._suspects = list(dict.fromkeys([*near, *nodeids]))
+            else:
+                self._doubt = found.troubles[0]
             return
         each = [*(one["reports"] for one in done["each"]), done["reports"]]
         counted = done.get("gcov")
         for nodeid, reports in zip(nodeids, each, strict=True):
-            if (wrong := _not_plain(reports)) is not None:
+            wrong = _not_plain(reports)
+            if wrong is None:
+                self._had[nodeid] = Outcome(ran=tried.ran, guest=tried.guest, reports=reports, gcov=counted)
+                counted = None  # by all of them together: the first stands for them
+            elif wrong["outcome"] == "skipped":
+                self._own[nodeid] = None
+            else:
                 what = "it did not pass beside others"
-                self._failed[nodeid] = Trouble(kind="company", what=what, detail=str(wrong["longrepr"]))
-                continue
-            self._had[nodeid] = Outcome(ran=tried.ran, guest=tried.guest, reports=reports, gcov=counted)
-            counted = None  # by all of them together: the first stands for them
+                self._own[nodeid] = Trouble(kind="company", what=what, detail=_words(wrong["longrepr"]))
 
     def _settle(self, nodeid: str, outcome: Outcome) -> None:
-        """Its own doubt is told where it passes now; a shared one goes with the first case that is not plain alone, else with the last."""
-        passed = all(report["outcome"] == "passed" for report in outcome.reports or [])
-        plain = passed and not (outcome.troubles or outcome.late or outcome.uncertain)
-        own = self._failed.pop(nodeid, None)
-        if own is not None and plain:
+        """A doubt is over when the like of it came alone. Its own is told else, a shared one with the last of those it concerns."""
+        troubled = bool(outcome.troubles or outcome.late or outcome.uncertain)
+        failed = any(report["outcome"] == "failed" for report in outcome.reports or [])
+        own = self._own.pop(nodeid, None)
+        if own is not None and not (failed or troubled):
             outcome.uncertain.append((own, [nodeid]))
         if nodeid not in self._again:
             return
-        last = nodeid == self._again[-1]
-        if self._doubt is not None and last and plain:
-            outcome.uncertain.append((self._doubt, self._again))
-        if last or not plain:
+        if troubled:
             self._doubt = None
-        if last:
-            self._again = []
+        if nodeid == self._again[-1]:
+            if self._doubt is not None:
+                outcome.uncertain.append((self._doubt, self._suspects))
+            self._doubt, self._again = None, []
 
 
 def _not_plain(reports: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The report that is neither a pass nor says that the case was left out."""
-    return next((one for one in reports if one["outcome"] not in ("passed", "skipped")), None)
+    """The report that is neither a pass nor says that the case was left out before it had done anything."""
+    return next(
+        (
+            one
+            for one in reports
+            if one["outcome"] != "passed" and (one["outcome"], one["when"]) != ("skipped", "setup")
+        ),
+        None,
+    )
+
+
+def _words(longrepr: Any) -> str:
+    """What a failure says of itself."""
+    return str(longrepr["reprcrash"]["message"] if isinstance(longrepr, dict) else longrepr)
 
 
 def _request(nodeids: list[str]) -> Message:

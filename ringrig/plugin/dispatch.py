@@ -49,10 +49,13 @@ class Dispatch:
         )
         self.keeper = Keeper(context.plan, worker=self._worker, manner=manner, say=self._say)
         self._known = KnownIssues.load(config.rootpath / "suites" / "known-issues.toml", context.plan)
-        together = company.size(context.plan, fresh=manner.fresh, keep=manner.keep)
+
+        def most() -> int:
+            slowness = self.keeper.ready_machine().slowness
+            return company.size(context.plan, slowness=slowness, fresh=manner.fresh, keep=manner.keep)
+
         # What is known to fail would fail in company, too, and a kernel that is known to warn would do so.
-        alone = self._known.speak_of
-        self._company = Company(self.keeper, most=together, alone=alone) if together > 1 else None
+        self._company = Company(self.keeper, most=most, alone=self._known.speak_of)
         vmlinux = context.plan.vmlinux
         self._lines = Lines(Path(vmlinux) if vmlinux else None)
         self._failed = False
@@ -82,7 +85,7 @@ class Dispatch:
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         try:
-            outcome = self._verdict(item, nextitem)
+            outcome = self._company.run(item, self._coming(item, nextitem))
         except RigError as error:
             self.news["fatal"] = self.news["fatal"] or [error.exit_code, str(error)]
             item.session.shouldstop = error.what.splitlines()[0]
@@ -98,11 +101,6 @@ class Dispatch:
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
-    def _verdict(self, item: pytest.Item, nextitem: pytest.Item | None) -> Outcome:
-        if self._company is None:
-            return self.keeper.run(item.nodeid)
-        return self._company.run(item, self._coming(item, nextitem))
-
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         try:
@@ -112,13 +110,14 @@ class Dispatch:
                     capture.suspend_global_capture(in_=True)
                 shell.keep(self.keeper.machine)
             elif not self.news["fatal"] and (outcome := self.keeper.finish()) is not None:
-                if self._company is not None:
-                    outcome.uncertain += self._company.open_doubts()
                 self._place(outcome)
                 self._tell(outcome)
         except RigError as error:
             self.news["fatal"] = [error.exit_code, str(error)]
         finally:
+            left = Outcome(ran=None, guest="", uncertain=self._company.open_doubts())
+            self._place(left)
+            self._tell(left)
             self.keeper.end()
             self.news |= {"blind": self.keeper.blind, "guests": self.keeper.boots, "ready": self.keeper.ready}
             if hasattr(self._config, "workeroutput"):
@@ -177,7 +176,12 @@ class Dispatch:
             self._log_late(report)
         for trouble, suspects in outcome.uncertain:
             self.news["uncertain"].append(
-                {"what": trouble.what, "detail": trouble.detail, "suspects": suspects}
+                {
+                    "kind": trouble.kind,
+                    "what": trouble.what,
+                    "detail": trouble.detail,
+                    "suspects": suspects,
+                }
             )
 
     def _log_late(self, report: pytest.TestReport) -> None:

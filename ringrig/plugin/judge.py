@@ -25,7 +25,7 @@ class Trouble:
     """Why a case fails beyond its own assertions: `what` in one line, `detail` as the evidence."""
 
     kind: str
-    """splat, panic, timeout, hang, died, taint, pins or lost."""
+    """splat, panic, timeout, hang, died, taint, pins, lost or company."""
     what: str
     detail: str = ""
     fingerprint: str | None = None

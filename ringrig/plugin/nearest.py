@@ -17,6 +17,7 @@ _LIKE = 0.5
 def refusal(session: pytest.Session) -> BadSpec | None:
     """Which of the names that this session was given is none; None: they all are, so that it is something else."""
     root = session.config.rootpath
+    session.config.option.keyword = session.config.option.markexpr = ""  # they would leave out what is near
     places = [place(argument, root=root) for argument in session.config.args]
     nodes = session.perform_collect(tops(places, root=root), genitems=False)
     every = [item.nodeid for node in nodes for item in session.genitems(node)]
@@ -26,7 +27,8 @@ def refusal(session: pytest.Session) -> BadSpec | None:
 def tops(places: Sequence[str], *, root: Path) -> list[str]:
     """The uppermost folders, in which whatever was meant by `places` may be."""
     named = {place.partition("::")[0].split("/")[0] for place in places}
-    return sorted({str(root / top) for top in named if (root / top).is_dir()} | {str(root / "suites")})
+    inside = {top for top in named - {"", ".."} if (root / top).is_dir()}
+    return sorted(str(root / top) for top in inside | {"suites"})
 
 
 def unknown(places: Sequence[str], every: Sequence[str]) -> BadSpec | None:

@@ -118,7 +118,9 @@ class Verdict:
         if status == NothingRan.exit_code and not self._news["fatal"]:
             out.append("Every case was skipped: that is no pass.")
         for entry in self._news["uncertain"]:
-            suspects = " or ".join(entry["suspects"][:6]) or "nobody: no case ran near it"
+            names = entry["suspects"]
+            more = [f"{len(names) - 6} more"] if len(names) > 6 else []
+            suspects = " or ".join([*names[:6], *more]) or "nobody: no case ran near it"
             out += ["", f"UNCERTAIN: {entry['what']}", f"  one of: {suspects}", *_indent(entry["detail"])]
         known = [n for n, o in record.outcomes.items() if o == "xfailed"]
         out += [f"  {reason}: {n} cases" for reason, n in Counter(record.messages[n] for n in known).items()]

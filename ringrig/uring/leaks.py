@@ -178,16 +178,18 @@ class ControlGroup:
 
     @contextlib.contextmanager
     def limit(self, room: int) -> Iterator[None]:
-        """No more than `room` bytes beyond what is charged now. What finds no room fails: the caller, who is all there is to
-        kill for some, is not to be killed (OOM_SCORE_ADJ_MIN; root).
+        """No more than `room` bytes beyond what is charged now. What the kernel allocates beyond that fails: the caller, who is all
+        there is to kill for some, is not to be killed (OOM_SCORE_ADJ_MIN; root). A page fault of its own would wait for ever.
         """
         score = _SCORE.read_text()
         _SCORE.write_text("-1000")
-        self._write("memory.max", str(self.charged() + room), self._here)
         try:
-            yield
+            self._write("memory.max", str(self.charged() + room), self._here)
+            try:
+                yield
+            finally:
+                self._write("memory.max", "max", self._here)
         finally:
-            self._write("memory.max", "max", self._here)
             _SCORE.write_text(score)
 
     def _charged(self) -> int:

@@ -211,6 +211,19 @@ def test_workers_that_refuse(scheduler, campaign, clone, tmp_path):
     assert len([line for line in campaign.said if "it has pytest" in line]) == 2
 
 
+def test_a_parcel_that_arrives_damaged_each_time(scheduler, campaign, tmp_path, monkeypatch):
+    """It is asked for three times; then the worker says so and refuses."""
+    monkeypatch.setattr(errand, "_ASK_SECONDS", 0.3)
+    for packed in (tmp_path / "packed").glob("*.tar.zst"):
+        packed.write_bytes(packed.read_bytes()[:-1])
+    scheduler.scale(1)
+    with (
+        pytest.raises(HostLacks, match="arrived damaged 3 times"),
+        campaign.crew(scheduler.scheduler_address) as hands,
+    ):
+        list(hands.results(tasks(tmp_path, "a")))
+
+
 def test_a_worker_that_cannot_keep_a_parcel_refuses(scheduler, campaign, tmp_path):
     """Its disk is full, or gone."""
     shutil.rmtree(tmp_path / "parcels")

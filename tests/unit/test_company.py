@@ -1,6 +1,7 @@
 """Cases that share a child: plain ones are believed, anything else is run again alone, and no doubt is swallowed."""
 
 import secrets
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,9 +13,12 @@ from ringrig.plugin.blame import Ran
 from ringrig.plugin.company import Company
 from ringrig.plugin.judge import Course, Judgement, Trouble
 from ringrig.plugin.keeper import Outcome, Tried
-from ringrig.vm import accel
+from ringrig.vm.splats import Splat
 
-SPLAT = SimpleNamespace(title="WARNING: at io_uring/kbuf.c:1", text="the whole of it")
+SPLAT = Splat(
+    kind="WARNING", title="WARNING: at io_uring/kbuf.c:1", text="the whole of it", fatal=False,
+    frames=(), fingerprint="1", comm=None, pid=None, cpu=None, line=0,
+)  # fmt: skip
 
 
 def reports(outcome="passed", when="call", words=None):
@@ -28,8 +32,9 @@ def item(name):
 class Keeper:
     """Answers for each case with what `does` says; `alone` where it differs without company."""
 
-    def __init__(self, does=(), alone=(), *, found=None):
+    def __init__(self, does=(), alone=(), *, found=None, troubles=(), before=()):
         self.does, self.alone, self.found = dict(does), dict(alone), found or Judgement()
+        self.troubles, self.before = dict(troubles), list(before)
         self.asked = []
 
     def attempt(self, what):
@@ -37,17 +42,25 @@ class Keeper:
         *each, last = [{"reports": self.does.get(nodeid, reports())} for nodeid in what["nodeids"]]
         ran = Ran(nodeid=what["nodeids"][0], number=1, pid=9, began=0.0, ended=1.0)
         done = {"each": each, **last}
-        return Tried(course=Course(end="done", done=done), ran=ran, cases=[], found=self.found, guest="g-1")
+        return Tried(
+            course=Course(end="done", done=done),
+            ran=ran,
+            cases=[*self.before, ran],
+            found=self.found,
+            guest="g-1",
+        )
 
     def run(self, nodeid):
         self.asked.append(nodeid)
         default = self.does.get(nodeid, reports())
-        return Outcome(ran=None, guest="g-2", reports=self.alone.get(nodeid, default))
+        outcome = Outcome(ran=None, guest="g-2", reports=self.alone.get(nodeid, default))
+        outcome.troubles = [self.troubles[nodeid]] if nodeid in self.troubles else []
+        return outcome
 
 
 def asked_for(keeper, *items):
     """The outcomes of all, in their order, and the company that made them."""
-    together = Company(keeper, most=72, alone=lambda name: name.endswith("known"))
+    together = Company(keeper, most=lambda: 72, alone=lambda name: name.endswith("known"))
     return [together.run(one, items[at + 1 :]) for at, one in enumerate(items)], together
 
 
@@ -92,13 +105,15 @@ def test_a_splat_makes_all_of_them_run_alone():
 
     assert keeper.asked == [["a", "b"], "a", "b"]
     ((doubt, suspects),) = outcomes[1].uncertain
-    assert (doubt.what, doubt.detail, suspects) == (SPLAT.title, SPLAT.text, ["a", "b"])
+    assert (doubt.what, doubt.detail, suspects) == (f"kernel splat: {SPLAT.title}", SPLAT.text, ["a", "b"])
 
 
 def test_a_splat_that_comes_again_is_its_cases():
     """Then nothing is uncertain, and those behind them share a child as before."""
-    keeper = Keeper(alone={"a": reports("failed")}, found=Judgement(splats=[SPLAT], spoilt=True))
-    together = Company(keeper, most=72, alone=lambda name: name.endswith("known"))
+    keeper = Keeper(
+        troubles={"a": Trouble(kind="splat", what="it")}, found=Judgement(splats=[SPLAT], spoilt=True)
+    )
+    together = Company(keeper, most=lambda: 72, alone=lambda name: name.endswith("known"))
     items = [item("a"), item("b")]
 
     outcomes = [together.run(items[0], items[1:]), together.run(items[1], [])]
@@ -109,10 +124,50 @@ def test_a_splat_that_comes_again_is_its_cases():
     assert keeper.asked == [["a", "b"], "a", "b", ["c", "d"]]
 
 
+@pytest.mark.parametrize("other", [reports("skipped"), reports("skipped", "setup"), reports("failed")])
+@pytest.mark.parametrize("which", ["a", "b"])
+def test_a_splat_is_not_forgotten_for_what_else_a_case_does(which, other):
+    """One that is left out, or fails by its own assertion, explains no WARNING."""
+    keeper = Keeper(alone={which: other}, found=Judgement(splats=[SPLAT], spoilt=True))
+
+    outcomes, together = asked_for(keeper, item("a"), item("b"))
+
+    assert [[names for _, names in one.uncertain] for one in outcomes] == [[], [["a", "b"]]]
+    assert together.open_doubts() == []
+
+
+def test_a_late_splat_may_be_theirs_who_ran_before():
+    """What the log says first came before the child did: those are named, too."""
+    splat = replace(SPLAT, text="[    1.500000] WARNING")
+    before = Ran(nodeid="earlier", number=1, pid=8, began=0.5, ended=1.2)
+    keeper = Keeper(found=Judgement(splats=[splat], spoilt=True), before=[before])
+
+    outcomes, _ = asked_for(keeper, item("a"), item("b"))
+
+    assert [names for _, names in outcomes[1].uncertain] == [["earlier", "a", "b"]]
+
+
+@pytest.mark.parametrize("alone", [reports("skipped"), reports("skipped", "setup")])
+def test_a_failure_is_not_forgotten_for_a_case_left_out(alone):
+    """It failed beside others, and now says nothing."""
+    outcomes, _ = asked_for(Keeper({"b": reports("failed", words="no")}, {"b": alone}), item("a"), item("b"))
+
+    assert [doubt.detail for doubt, _ in outcomes[1].uncertain] == ["no"]
+
+
+def test_who_is_left_out_while_it_ran_is_asked_alone():
+    """What the cases before it left behind may have kept it from running; there is no doubt about it."""
+    outcomes, together = asked_for(Keeper({"b": reports("skipped")}, {"b": reports()}), item("a"), item("b"))
+
+    assert outcomes[1].reports == reports()
+    assert not outcomes[1].uncertain
+    assert together.open_doubts() == []
+
+
 def test_a_doubt_outlives_a_run_that_stops():
     """The cases that it concerns were not all run again: what happened is still told."""
     keeper = Keeper(found=Judgement(troubles=[Trouble(kind="died", what="ended early")]))
-    together = Company(keeper, most=72, alone=lambda name: name.endswith("known"))
+    together = Company(keeper, most=lambda: 72, alone=lambda name: name.endswith("known"))
 
     together.run(item("a"), [item("b")])
 
@@ -122,7 +177,9 @@ def test_a_doubt_outlives_a_run_that_stops():
 def test_a_failure_outlives_a_run_that_stops():
     """The same for one that failed beside others."""
     together = Company(
-        Keeper({"b": reports("failed", words="no")}), most=72, alone=lambda name: name.endswith("known")
+        Keeper({"b": reports("failed", words="no")}),
+        most=lambda: 72,
+        alone=lambda name: name.endswith("known"),
     )
 
     together.run(item("a"), [item("b")])
@@ -155,15 +212,17 @@ def test_what_they_are_asked_with_stays_short_of_what_the_line_takes():
     assert len(groups) > 2
 
 
-@pytest.mark.parametrize("kind, cases", [("tcg", 24), ("kvm", 1)])
-def test_company_is_where_a_child_is_dear(monkeypatch, kind, cases):
+@pytest.mark.parametrize("slowness, cases", [(15.0, 24), (1.0, 1)], ids=["emulated", "kvm"])
+def test_company_is_where_a_child_is_dear(slowness, cases):
     """And not where each case is to be seen by itself."""
-    monkeypatch.setattr(accel, "recall", lambda: accel.Choice(kind=kind, certain=True, why="a test"))
     uml, qemu = (plan(kind="image", guest=guest) for guest in ("uml", "qemu"))
 
-    assert company.size(uml, fresh=False, keep=False) == 72
-    assert company.size(qemu, fresh=False, keep=False) == cases
-    assert company.size(uml, fresh=True, keep=False) == 1
-    assert company.size(qemu, fresh=False, keep=True) == 1
-    assert company.size(plan(kind="image", guest="uml", gcov=True), fresh=False, keep=False) == 1
-    assert company.size(plan(kind="board"), fresh=False, keep=False) == 1
+    def size(plan, *, fresh=False, keep=False):
+        return company.size(plan, slowness=slowness, fresh=fresh, keep=keep)
+
+    assert size(uml) == 72
+    assert size(qemu) == cases
+    assert size(uml, fresh=True) == 1
+    assert size(qemu, keep=True) == 1
+    assert size(plan(kind="image", guest="uml", gcov=True)) == 1
+    assert size(plan(kind="board")) == 1

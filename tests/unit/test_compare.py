@@ -92,7 +92,7 @@ def test_new_splats(tmp_path):
         "a": ["splat: kernel splat: WARNING at io_uring/kbuf.c:99", "panic: kernel panic: Oops"],
         "b": ["timeout: none"],
     }
-    doubt = {"what": "KASAN: use-after-free", "detail": "", "suspects": ["a", "b"]}
+    doubt = {"kind": "splat", "what": "KASAN: use-after-free", "detail": "", "suspects": ["a", "b"]}
     first = read(a_run(tmp_path / "1", {"a": "failed", "b": "failed"}, troubles=old))
     second = read(a_run(tmp_path / "2", {"a": "failed", "b": "failed"}, troubles=new, uncertain=[doubt]))
 
@@ -100,6 +100,14 @@ def test_new_splats(tmp_path):
 
     assert found.new_splats == {"kernel panic: Oops": ("a",), "KASAN: use-after-free": ("a", "b")}
     assert found.worse
+
+
+def test_what_fails_beside_others_and_not_alone_is_no_splat(tmp_path):
+    """It is flaky."""
+    doubt = {"kind": "company", "what": "it did not pass beside others", "detail": "no", "suspects": ["b"]}
+    ran = read(a_run(tmp_path / "1", {"a": "passed", "b": "passed"}, uncertain=[doubt]))
+
+    assert (ran.splats, ran.wavering) == ({}, ("b",))
 
 
 def test_the_command(tmp_path, capsys):

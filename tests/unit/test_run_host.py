@@ -86,9 +86,9 @@ def test_the_first_failure_ends_a_run_with_x(clone):
 )
 def test_a_case_that_is_not_there(clone, workers, name, nearest):
     """The nearest names are told, whichever process finds out; pytest's exit code says that the command line is wrong."""
-    clone.write(test_it=CASES)
+    clone.write(test_it=CASES, test_other="def test_good(): pass\n")
 
-    run = clone.pytest(name, *workers)
+    run = clone.pytest("suites/test_other.py", name, "-k", "good", *workers)
 
     assert run.returncode == pytest.ExitCode.USAGE_ERROR
     assert f"There is no case '{name}'." in run.stdout
@@ -226,6 +226,21 @@ def test_late_news_of_workers(clone):
     assert "one of: suites/test_b.py::test_1 or suites/test_b.py::test_2" in run.stdout
     assert clone.results()["test_a.py::test_1"]["outcome"] == "error"
     assert clone.results()["test_a.py::test_2"]["outcome"] == "passed"
+
+
+def test_doubts_are_told_whatever_became_of_the_guest(clone):
+    """What was seen of several cases together and not told yet, where no guest is left to be watched at the end."""
+    with (clone.root / "conftest.py").open("a") as conftest:
+        conftest.write(
+            "from ringrig.plugin.company import Company\nfrom ringrig.plugin.judge import Trouble\n"
+            "Company.open_doubts = lambda self: [(Trouble(kind='splat', what='WARNING: x'), ['a', 'b'])]\n"
+        )
+    clone.write(test_a="def test_1(): pass\n")
+
+    run = clone.pytest()
+
+    assert run.returncode == 1, run.stdout
+    assert "UNCERTAIN: WARNING: x\n  one of: a or b" in run.stdout
 
 
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "two-workers"])
