@@ -11,6 +11,7 @@ from ringrig.model.subject import Subject
 from ringrig.uring import bufring
 from ringrig.uring import consts as c
 from ringrig.uring.counters import Disturbed, vmapped_rings
+from ringrig.uring.group import legacy, remove_legacy
 from ringrig.uring.leaks import AREAS, PAGES, PINS, SLAB, ControlGroup, Oracle, growth
 from ringrig.uring.request_loops import LOOPS
 
@@ -95,3 +96,23 @@ def test_what_is_kept_is_seen(ring: Subject, oracle: Oracle | None, flags: int) 
                 "needs vmapped rings: this kernel reaches a ring's pages without a mapping of its own"
             )
         assert grown
+
+
+@pytest.mark.needs("memcg")
+@pytest.mark.parametrize("what", ["buffers", "groups"])
+def test_what_is_provided_is_charged(ring: Subject, what: str) -> None:
+    """A thousand buffers in one group, or a thousand groups whose only buffer is removed again: the caller's control group is
+    charged for each. io_add_buffers(), io_provide_buffers(): GFP_KERNEL_ACCOUNT
+    """
+    memory = ring.arena.anon(1024)
+
+    def keep() -> None:
+        if what == "buffers":
+            assert legacy(ring.ring, bgid=100, addr=memory, size=1, count=1024) == 0
+            return
+        for bgid in range(100, 1124):
+            assert legacy(ring.ring, bgid=bgid, addr=memory, size=1, count=1) == 0
+            assert remove_legacy(ring.ring, bgid=bgid, count=1) == 1
+
+    with ControlGroup() as group:
+        assert growth([group.oracle], keep, rounds=1024, patience=0)
