@@ -65,11 +65,8 @@ class Company:
 
     def _group(self, item: pytest.Item, coming: Iterable[pytest.Item]) -> list[str]:
         """The case and those after it that may share its child."""
-        nodeids = [item.nodeid]
-        for one in islice(coming, self._most() - 1):
-            if self._alone(one.nodeid):
-                break
-            nodeids.append(one.nodeid)
+        others = (one.nodeid for one in coming if not self._alone(one.nodeid))
+        nodeids = [item.nodeid, *islice(others, self._most() - 1)]
         while len(nodeids) > 1 and len(line(_request(nodeids))) > LINE_BYTES:
             nodeids = nodeids[: len(nodeids) * 3 // 4]
         return nodeids

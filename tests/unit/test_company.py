@@ -193,7 +193,7 @@ def test_who_is_known_to_fail_is_alone():
 
     outcomes, together = asked_for(keeper, item("a"), item("b"), item("known"), item("c"), item("d"))
 
-    assert keeper.asked == [["a", "b"], "known", ["c", "d"]]
+    assert keeper.asked == [["a", "b", "c", "d"], "known"]
     assert outcomes[2].reports == reports("failed")
     assert together.open_doubts() == []
 
