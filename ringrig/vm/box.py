@@ -17,7 +17,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ringrig.errors import HostLacks
 
@@ -82,13 +81,10 @@ class Box:
         out += ["--setenv", "HOME", "/root", "--setenv", "TMPDIR", "/tmp", "--unsetenv", "XDG_CACHE_HOME"]
         return [*out, "--chdir", "/", "--", *command]
 
-    def start(
-        self, command: Sequence[str], *, scratch: Path, pass_fds: Sequence[int] = (), **popen: Any
-    ) -> subprocess.Popen[bytes]:
-        """Start `command`, which ends with this process however that ends; `popen` is for subprocess. HostLacks: as of argv()."""
+    def bound(self, command: Sequence[str], *, scratch: Path) -> tuple[list[str], int]:
+        """argv() of a command that ends with this process however that ends, and the descriptor to pass it. HostLacks: as there."""
         pipe = _pipe()
-        argv = self.argv(["bash", "-c", _IF_ALIVE, str(pipe), *command], scratch=scratch)
-        return subprocess.Popen(argv, pass_fds=[*pass_fds, pipe], **popen)
+        return self.argv(["bash", "-c", _IF_ALIVE, str(pipe), *command], scratch=scratch), pipe
 
 
 @functools.cache

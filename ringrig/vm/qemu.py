@@ -249,16 +249,17 @@ def _launch(plan: Plan, name: str, folder: Path, config: Config, kind: str) -> Q
         "--exec",
         "sh /ringrig/guest/boot.sh",
     ]
+    argv, alive = box.bound(command, scratch=sockets)
     # With --verbose the serial console is virtme-ng's standard error.
     drains = [_drain(log), _drain(console)]
     out, err = (drain.stdin for drain in drains)
     try:
-        process = box.start(
-            command,
-            scratch=sockets,
+        process = subprocess.Popen(
+            argv,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
+            pass_fds=[alive],
             env={"PATH": f"{bin_dir}:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TERM": "dumb"},
         )
     finally:
@@ -276,7 +277,7 @@ def _launch(plan: Plan, name: str, folder: Path, config: Config, kind: str) -> Q
         "root over": "9p",
         "virtme-ng": version("virtme-ng"),
         "qemu": qemu_version(),
-        "command": process.args,
+        "command": argv,
     }
     (folder / "guest.json").write_text(json.dumps(facts, indent=1) + "\n")
     slowness = 1.0 if kind == "kvm" else accel.TCG_SLOWNESS

@@ -129,13 +129,13 @@ def start(plan: Plan, *, name: str, folder: Path) -> UmlGuest:
     scratch = Path(plan.scratch, f"uml-{name}")
     scratch.mkdir()
     with theirs, console.open("ab") as log:
-        process = _box(plan).start(
-            _command(plan, name, theirs.fileno()),
-            scratch=scratch,
+        argv, alive = _box(plan).bound(_command(plan, name, theirs.fileno()), scratch=scratch)
+        process = subprocess.Popen(
+            argv,
             stdin=subprocess.PIPE,  # and not the host's /dev/null, whose mode its owner could change
             stdout=log,
             stderr=log,
-            pass_fds=[theirs.fileno()],
+            pass_fds=[theirs.fileno(), alive],
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TERM": "dumb"},
         )
     facts: dict[str, object] = {
@@ -147,7 +147,7 @@ def start(plan: Plan, *, name: str, folder: Path) -> UmlGuest:
         "memory": plan.memory,
         "root": "host",
         "root over": "hostfs",
-        "command": process.args,
+        "command": argv,
     }
     (folder / "guest.json").write_text(json.dumps(facts, indent=1) + "\n")
     return UmlGuest(

@@ -188,10 +188,11 @@ def test_a_rig_killed_while_a_box_starts_leaves_none(tmp_path, own_user):
     """kill -9 whatever bubblewrap has got to: its first process may not have asked to follow it yet."""
     marker = f"{os.getpid()}{time.time_ns() % 1_000_000:06}"
     script = (
-        "import sys; from pathlib import Path; from ringrig.vm.box import Box\n"
+        "import subprocess, sys; from pathlib import Path; from ringrig.vm.box import Box\n"
         f"box, scratch = Box(own_user={own_user}), Path({str(tmp_path)!r})\n"
         "sys.stdin.read(1)\n"
-        f"box.start(['sleep', '1000.{marker}'], scratch=scratch).wait()"
+        f"argv, alive = box.bound(['sleep', '1000.{marker}'], scratch=scratch)\n"
+        "subprocess.run(argv, pass_fds=[alive])"
     )
     for number in range(30):
         rig = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE)
