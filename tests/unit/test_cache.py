@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import os
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
@@ -77,8 +78,8 @@ def test_what_a_killed_process_left_is_removed(folder):
 def test_two_processes_make_an_entry_once(folder):
     """The second waits for the first, and says so."""
     context = multiprocessing.get_context("spawn")
-    with context.Pool(2) as pool:
-        told = pool.map(make_slowly, range(2), chunksize=1)
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        told = list(pool.map(make_slowly, range(2)))
 
     assert sorted(made for made, _ in told) == [False, True]
     assert any(said for made, said in told if not made)
