@@ -73,18 +73,16 @@ def read(folder: Path) -> Ran:
             kind, _, what = str(trouble).partition(": ")
             if kind in _COMPLAINTS:
                 splats.setdefault(what, []).append(told["nodeid"])
-    doubts = about.get("uncertain", [])
-    for doubt in doubts:
-        if doubt.get("kind", "splat") in _COMPLAINTS:
-            splats.setdefault(doubt["what"], []).extend(doubt["suspects"])
+    wavering: list[str] = []
+    for doubt in about.get("uncertain", []):
+        alone = doubt.get("kind") == "company"
+        (wavering if alone else splats.setdefault(doubt["what"], [])).extend(doubt["suspects"])
     return Ran(
         label=about.get("label", folder.name),
         verdict=about.get("verdict", "NO VERDICT: it did not end"),
         cases=cases,
         splats={what: tuple(dict.fromkeys(names)) for what, names in splats.items()},
-        wavering=tuple(
-            name for doubt in doubts if doubt.get("kind") == "company" for name in doubt["suspects"]
-        ),
+        wavering=tuple(wavering),
     )
 
 

@@ -26,7 +26,7 @@ def refusal(session: pytest.Session) -> BadSpec | None:
 
 def tops(places: Sequence[str], *, root: Path) -> list[str]:
     """The uppermost folders, in which whatever was meant by `places` may be."""
-    named = {place.partition("::")[0].split("/")[0] for place in places}
+    named = {one.partition("::")[0].split("/")[0] for one in places}
     inside = {top for top in named - {"", ".."} if (root / top).is_dir()}
     return sorted(str(root / top) for top in inside | {"suites"})
 
@@ -34,7 +34,7 @@ def tops(places: Sequence[str], *, root: Path) -> list[str]:
 def unknown(places: Sequence[str], every: Sequence[str]) -> BadSpec | None:
     """The first of `places` that is no name of any case of `every`, with the nearest; None: each is one."""
     there = {name for nodeid in every for name in _names(nodeid)}
-    missing = next((place for place in places if place not in there), None)
+    missing = next((one for one in places if one not in there), None)
     if missing is None:
         return None
     return BadSpec(f"There is no case {missing!r}.", next_step=_advice(missing, there, every))
@@ -56,14 +56,14 @@ def _names(nodeid: str) -> Iterator[str]:
     yield from (str(folder) for folder in Path(path).parents if folder != Path())
 
 
-def _advice(place: str, there: set[str], every: Sequence[str]) -> str:
+def _advice(missing: str, there: set[str], every: Sequence[str]) -> str:
     # Of 20 000 ids only those of the nearest test are worth comparing in full.
-    test = place.partition("[")[0]
+    test = missing.partition("[")[0]
     kind = [name for name in there if "[" not in name]
     found = difflib.get_close_matches(test, kind, n=_SHOWN, cutoff=_LIKE)
     if test in there:
         found = difflib.get_close_matches(
-            place, [name for name in every if name.startswith(f"{test}[")], n=_SHOWN, cutoff=0
+            missing, [name for name in every if name.startswith(f"{test}[")], n=_SHOWN, cutoff=0
         )
     if not found and (word := test.rpartition("::")[2].rpartition("/")[2]):
         by_end = {name.rpartition("::")[2].rpartition("/")[2]: name for name in kind}

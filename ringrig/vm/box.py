@@ -138,9 +138,8 @@ def end_box(process: subprocess.Popen[bytes]) -> None:
     """
     if process.poll() is not None:
         return
-    os.kill(
-        process.pid, signal.SIGSTOP
-    )  # or it might make that process just now, as it may until it has really stopped
+    # Or it might make that process just now, as it may until it has really stopped.
+    os.kill(process.pid, signal.SIGSTOP)
     os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
     first = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     inside = [int(pid) for pid in first.read_text().split()] if first.exists() else []

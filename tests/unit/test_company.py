@@ -58,9 +58,13 @@ class Keeper:
         return outcome
 
 
+def company_of(keeper):
+    return Company(keeper, most=lambda: 72, alone=lambda name: name.endswith("known"))
+
+
 def asked_for(keeper, *items):
     """The outcomes of all, in their order, and the company that made them."""
-    together = Company(keeper, most=lambda: 72, alone=lambda name: name.endswith("known"))
+    together = company_of(keeper)
     return [together.run(one, items[at + 1 :]) for at, one in enumerate(items)], together
 
 
@@ -113,7 +117,7 @@ def test_a_splat_that_comes_again_is_its_cases():
     keeper = Keeper(
         troubles={"a": Trouble(kind="splat", what="it")}, found=Judgement(splats=[SPLAT], spoilt=True)
     )
-    together = Company(keeper, most=lambda: 72, alone=lambda name: name.endswith("known"))
+    together = company_of(keeper)
     items = [item("a"), item("b")]
 
     outcomes = [together.run(items[0], items[1:]), together.run(items[1], [])]
@@ -167,7 +171,7 @@ def test_who_is_left_out_while_it_ran_is_asked_alone():
 def test_a_doubt_outlives_a_run_that_stops():
     """The cases that it concerns were not all run again: what happened is still told."""
     keeper = Keeper(found=Judgement(troubles=[Trouble(kind="died", what="ended early")]))
-    together = Company(keeper, most=lambda: 72, alone=lambda name: name.endswith("known"))
+    together = company_of(keeper)
 
     together.run(item("a"), [item("b")])
 
@@ -176,11 +180,7 @@ def test_a_doubt_outlives_a_run_that_stops():
 
 def test_a_failure_outlives_a_run_that_stops():
     """The same for one that failed beside others."""
-    together = Company(
-        Keeper({"b": reports("failed", words="no")}),
-        most=lambda: 72,
-        alone=lambda name: name.endswith("known"),
-    )
+    together = company_of(Keeper({"b": reports("failed", words="no")}))
 
     together.run(item("a"), [item("b")])
 
