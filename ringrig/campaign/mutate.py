@@ -92,7 +92,13 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also mutants made mechanically, over all provided-buffer code",
     )
-    add("--only", action="append", default=[], metavar="GLOB", help="try only mutants whose id matches")
+    add(
+        "--only",
+        action="append",
+        default=[],
+        metavar="GLOB|TOOL",
+        help="try only mutants whose id matches, or that need this tool",
+    )
     add(
         "--command",
         action="append",
@@ -259,14 +265,17 @@ def _catalogue(chosen: argparse.Namespace, unchanged: kernel.Sources, root: Path
         found += generate(unchanged.files)
     if not any(_wanted(one, chosen) for one in found):
         raise BadSpec(
-            f"No mutant's id matches {' or '.join(chosen.only)}.", next_step="ids are in mutants/*/*.toml"
+            f"No mutant's id or tool matches {' or '.join(chosen.only)}.",
+            next_step=f"ids are in mutants/*/*.toml; tools: {', '.join(_FRAGMENT)}",
         )
     return found
 
 
 def _wanted(mutant: Mutant, chosen: argparse.Namespace) -> bool:
     """The whole catalogue is in the kernel, which so is built once; --only says which mutants are on trial."""
-    return not chosen.only or any(fnmatch.fnmatchcase(mutant.id, glob) for glob in chosen.only)
+    return not chosen.only or any(
+        fnmatch.fnmatchcase(mutant.id, asked) or asked == mutant.needs for asked in chosen.only
+    )
 
 
 def _nearest(series: str, root: Path) -> Path:
