@@ -17,7 +17,8 @@ from ringrig.guest.wire import Message
 
 WINDOW = 2.0
 """Seconds of guest time after its end in which a case may still be the cause of a splat."""
-MOST_SUSPECTS = 24
+MOST_SUSPECTS = 96
+"""More than share a child (ringrig.plugin.company)."""
 _STAMP = re.compile(r"^(?:<\d+>)?\[ *(\d+\.\d{6})\]", re.MULTILINE)
 _TASK = re.compile(r"(?:iou-wrk|iou-sqp)-(\d+)")
 

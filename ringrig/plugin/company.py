@@ -1,13 +1,14 @@
 """Cases that share a child where a child is dear: in User-Mode Linux, or emulated, one costs more than most cases take.
 
 Whatever is not plain counts for nothing: after a failure that case, after a splat, a hang or a process that died every case of the
-child runs again, each in a child of its own, and that is their verdict. What then does not come again is told as uncertain,
-never swallowed.
+child runs again, each in a child of its own, and that is their verdict; a splat that none of them brings again, may be of one that ran
+shortly before them, and those run again, too. What then does not come again is told as uncertain, never swallowed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -18,6 +19,7 @@ from ringrig.plugin import blame
 from ringrig.plugin.judge import Trouble, of_splat
 from ringrig.plugin.keeper import Keeper, Outcome
 from ringrig.vm.plan import Plan
+from ringrig.vm.splats import Splat
 
 
 def size(plan: Plan, *, slowness: float, fresh: bool, keep: bool) -> int:
@@ -27,6 +29,22 @@ def size(plan: Plan, *, slowness: float, fresh: bool, keep: bool) -> int:
     if plan.guest == "uml":
         return 72
     return 24 if slowness > 1 else 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Doubt:
+    """What came of a child, and nobody knows through whom of those who shared it."""
+
+    trouble: Trouble
+    theirs: list[str]
+    """The cases of that child."""
+    splat: Splat | None = None
+    earlier: list[blame.Ran] = field(default_factory=list)
+    """Who ran shortly before them, oldest first: a splat can come late."""
+
+    @property
+    def suspects(self) -> list[str]:
+        return list(dict.fromkeys([*(case.nodeid for case in self.earlier), *self.theirs]))
 
 
 class Company:
@@ -40,9 +58,7 @@ class Company:
         """Cases that run alone when their turn comes, each because of its failure; None: it was left out while it ran."""
         self._again: list[str] = []
         """Cases that run alone because of `_doubt`, until the last of them has."""
-        self._doubt: Trouble | None = None
-        self._suspects: list[str] = []
-        """Whose it may be: those, or who ran shortly before them."""
+        self._doubt: _Doubt | None = None
 
     def run(self, item: pytest.Item, coming: Iterable[pytest.Item]) -> Outcome:
         """The verdict on a case; `coming`: what this process will be asked for after it.
@@ -60,7 +76,7 @@ class Company:
 
     def open_doubts(self) -> list[tuple[Trouble, list[str]]]:
         """What nobody was found for when the run ended before all of its cases had run again, with those it concerns."""
-        shared = [] if self._doubt is None else [(self._doubt, self._suspects)]
+        shared = [] if self._doubt is None else [(self._doubt.trouble, self._doubt.suspects)]
         return [*shared, *((doubt, [nodeid]) for nodeid, doubt in self._own.items() if doubt is not None)]
 
     def _group(self, item: pytest.Item, coming: Iterable[pytest.Item]) -> list[str]:
@@ -77,14 +93,13 @@ class Company:
         tried = self._keeper.attempt(_request(nodeids))
         found, done = tried.found, tried.course.done
         if found.troubles or found.splats:
-            self._again = self._suspects = nodeids
+            self._again = nodeids
             if found.splats:
                 splat = found.splats[0]
-                self._doubt = of_splat(splat)
-                near = [case.nodeid for case in blame.suspects(splat, tried.cases)]
-                self._suspects = list(dict.fromkeys([*near, *nodeids]))
+                near = [case for case in blame.suspects(splat, tried.cases) if case.nodeid not in nodeids]
+                self._doubt = _Doubt(trouble=of_splat(splat), theirs=nodeids, splat=splat, earlier=near)
             else:
-                self._doubt = found.troubles[0]
+                self._doubt = _Doubt(trouble=found.troubles[0], theirs=nodeids)
             return
         each = [*(one["reports"] for one in done["each"]), done["reports"]]
         counted = done.get("gcov")
@@ -111,8 +126,16 @@ class Company:
         if troubled:
             self._doubt = None
         if nodeid == self._again[-1]:
-            if self._doubt is not None:
-                outcome.uncertain.append((self._doubt, self._suspects))
+            if (doubt := self._doubt) is not None:
+                guilty = (
+                    self._keeper.try_again(doubt.splat, doubt.earlier)
+                    if doubt.splat and doubt.earlier
+                    else None
+                )
+                if guilty is None:
+                    outcome.uncertain.append((doubt.trouble, doubt.suspects))
+                else:
+                    outcome.late.append((guilty.nodeid, doubt.trouble))
             self._doubt, self._again = None, []
 
 

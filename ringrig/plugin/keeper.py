@@ -138,7 +138,7 @@ class Keeper:
         found = judge(course, taint=self._taint, seconds=seconds, shared=self.plan.shared, boxed=boxed)
         self._taint |= course.done.get("taint") or 0
         self.blind.update(course.done.get("blind", {}))
-        self._ran = cases[-4 * blame.MOST_SUSPECTS :]
+        self._ran = cases[-2 * blame.MOST_SUSPECTS :]
         kept = self._manner.keep and course.end == "done"
         if (found.spoilt or self._manner.fresh) and not kept:
             self.renew()
@@ -287,7 +287,7 @@ class Keeper:
             guilty = outcome.ran  # the guest with the evidence is worth more than certainty
         if guilty is None and not self.plan.shared:
             alone = len(suspected) == 1 and suspected[0] is outcome.ran
-            guilty = suspected[0] if alone else self._try_again(splat, suspected)
+            guilty = suspected[0] if alone else self.try_again(splat, suspected)
         if guilty is None:
             outcome.uncertain.append((trouble, [case.nodeid for case in suspected]))
         elif guilty is outcome.ran:
@@ -295,7 +295,7 @@ class Keeper:
         else:
             outcome.late.append((guilty.nodeid, trouble))
 
-    def _try_again(self, splat: Splat, suspected: Sequence[Ran]) -> Ran | None:
+    def try_again(self, splat: Splat, suspected: Sequence[Ran]) -> Ran | None:
         """Run the suspects in a fresh guest, alone in time: the first that brings the same splat did it.
 
         Each is watched for as long as the splat took to follow it, so that a late one falls to its own

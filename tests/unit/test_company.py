@@ -32,9 +32,9 @@ def item(name):
 class Keeper:
     """Answers for each case with what `does` says; `alone` where it differs without company."""
 
-    def __init__(self, does=(), alone=(), *, found=None, troubles=(), before=()):
+    def __init__(self, does=(), alone=(), *, found=None, troubles=(), before=(), guilty=None):
         self.does, self.alone, self.found = dict(does), dict(alone), found or Judgement()
-        self.troubles, self.before = dict(troubles), list(before)
+        self.troubles, self.before, self.guilty = dict(troubles), list(before), guilty
         self.asked = []
 
     def attempt(self, what):
@@ -56,6 +56,10 @@ class Keeper:
         outcome = Outcome(ran=None, guest="g-2", reports=self.alone.get(nodeid, default))
         outcome.troubles = [self.troubles[nodeid]] if nodeid in self.troubles else []
         return outcome
+
+    def try_again(self, splat, suspected):
+        self.asked.append((splat.title, [one.nodeid for one in suspected]))
+        return next((one for one in suspected if one.nodeid == self.guilty), None)
 
 
 def company_of(keeper):
@@ -140,15 +144,42 @@ def test_a_splat_is_not_forgotten_for_what_else_a_case_does(which, other):
     assert together.open_doubts() == []
 
 
+LATE = replace(SPLAT, text="[    1.500000] WARNING")
+EARLIER = [Ran(nodeid=name, number=1, pid=8, began=0.5, ended=1.2) for name in ("first", "second")]
+
+
 def test_a_late_splat_may_be_theirs_who_ran_before():
-    """What the log says first came before the child did: those are named, too."""
-    splat = replace(SPLAT, text="[    1.500000] WARNING")
-    before = Ran(nodeid="earlier", number=1, pid=8, began=0.5, ended=1.2)
-    keeper = Keeper(found=Judgement(splats=[splat], spoilt=True), before=[before])
+    """When none of the child brings it again, those run again, too; nobody does: all are named."""
+    keeper = Keeper(found=Judgement(splats=[LATE], spoilt=True), before=EARLIER)
 
     outcomes, _ = asked_for(keeper, item("a"), item("b"))
 
-    assert [names for _, names in outcomes[1].uncertain] == [["earlier", "a", "b"]]
+    assert keeper.asked[-1] == (LATE.title, ["first", "second"])
+    assert [names for _, names in outcomes[1].uncertain] == [["first", "second", "a", "b"]]
+
+
+def test_a_late_splat_falls_to_who_brings_it_again():
+    """Nothing is uncertain then."""
+    keeper = Keeper(found=Judgement(splats=[LATE], spoilt=True), before=EARLIER, guilty="first")
+
+    outcomes, together = asked_for(keeper, item("a"), item("b"))
+
+    assert [(nodeid, trouble.detail) for nodeid, trouble in outcomes[1].late] == [("first", LATE.text)]
+    assert not any(one.uncertain for one in outcomes)
+    assert together.open_doubts() == []
+
+
+def test_who_ran_before_is_left_in_peace_when_it_comes_again():
+    """It is explained: a guest less to boot."""
+    keeper = Keeper(
+        found=Judgement(splats=[LATE], spoilt=True),
+        before=EARLIER,
+        troubles={"b": Trouble(kind="splat", what="it")},
+    )
+
+    asked_for(keeper, item("a"), item("b"))
+
+    assert keeper.asked == [["a", "b"], "a", "b"]
 
 
 @pytest.mark.parametrize("alone", [reports("skipped"), reports("skipped", "setup")])
