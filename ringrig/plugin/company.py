@@ -1,4 +1,4 @@
-"""Cases that share a child where a child is dear: in User-Mode Linux, or emulated, one costs more than most cases take.
+"""Cases that share a child: one of their own costs more than most of them take, on every kind of kernel.
 
 Whatever is not plain counts for nothing: after a failure that case, after a splat, a hang or a process that died every case of the
 child runs again, each in a child of its own, and that is their verdict; a splat that none of them brings again, may be of one that ran
@@ -23,12 +23,10 @@ from ringrig.vm.splats import Splat
 
 
 def size(plan: Plan, *, slowness: float, fresh: bool, keep: bool) -> int:
-    """How many cases share a child: one where each is to be seen by itself, and where a child is cheap."""
-    if plan.kind != "image" or fresh or keep or (plan.gcov and not plan.totals):
+    """How many cases share a child: one where each is to be seen by itself, fewer where each takes long."""
+    if fresh or keep or (plan.gcov and not plan.totals):
         return 1
-    if plan.guest == "uml":
-        return 72
-    return 24 if slowness > 1 else 1
+    return 24 if slowness > 1 and plan.guest != "uml" else 72
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,11 +125,7 @@ class Company:
             self._doubt = None
         if nodeid == self._again[-1]:
             if (doubt := self._doubt) is not None:
-                guilty = (
-                    self._keeper.try_again(doubt.splat, doubt.earlier)
-                    if doubt.splat and doubt.earlier
-                    else None
-                )
+                guilty = self._keeper.try_again(doubt.splat, doubt.earlier) if doubt.splat else None
                 if guilty is None:
                     outcome.uncertain.append((doubt.trouble, doubt.suspects))
                 else:

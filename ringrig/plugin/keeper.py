@@ -285,8 +285,8 @@ class Keeper:
         guilty, suspected = blame.culprit(splat, cases), blame.suspects(splat, cases)
         if guilty is None and self._manner.keep:
             guilty = outcome.ran  # the guest with the evidence is worth more than certainty
-        if guilty is None and not self.plan.shared:
-            alone = len(suspected) == 1 and suspected[0] is outcome.ran
+        if guilty is None:
+            alone = not self.plan.shared and len(suspected) == 1 and suspected[0] is outcome.ran
             guilty = suspected[0] if alone else self.try_again(splat, suspected)
         if guilty is None:
             outcome.uncertain.append((trouble, [case.nodeid for case in suspected]))
@@ -300,8 +300,10 @@ class Keeper:
 
         Each is watched for as long as the splat took to follow it, so that a late one falls to its own
         case. The case that ran when the splat came goes first, then back in time: the nearest is the
-        likeliest.
+        likeliest. On a shared kernel nobody is alone: None.
         """
+        if self.plan.shared or not suspected:
+            return None
         self._say(
             f"{splat.title[:70]}: whose is it? {len(suspected)} cases are run again, alone, in a fresh guest"
         )

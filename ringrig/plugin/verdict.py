@@ -43,6 +43,10 @@ class Verdict:
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         self._merge(getattr(node, "workeroutput", {}).get("ringrig", {}))
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
+        report.longrepr = f"{report.longrepr}, or one of those that shared its child"
+
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._selected = max(self._selected, len(session.items))

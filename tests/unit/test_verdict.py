@@ -1,4 +1,5 @@
-"""From outcomes to the verdict: what is printed, what is recorded, and the exit code. Machines are made of paper."""
+"""From outcomes to the verdict: what is printed, what is recorded, and the exit code. Machines are made of paper,
+each case has a child of its own."""
 
 import json
 
@@ -6,6 +7,7 @@ import pytest
 from fakes.machines import World
 
 from ringrig.errors import GuestLacks, NoBoot
+from ringrig.plugin import company
 from ringrig.plugin import keeper as keepers
 from ringrig.vm import machine as machines
 
@@ -27,6 +29,7 @@ def run(pytester, monkeypatch, tmp_path):
     def run(cases, world, *options):
         monkeypatch.setattr(machines, "start", world.start)
         monkeypatch.setattr(keepers, "time", world)
+        monkeypatch.setattr(company, "size", lambda *_, **__: 1)
         text = "import pytest\n" + "".join(f"def test_{name}(): pass\n" for name in cases)
         (pytester.path / "suites/test_it.py").write_text(text)
         return pytester.runpytest_inprocess("--kernel", "host", *options)
