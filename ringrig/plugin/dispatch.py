@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from ringrig.vm import shell
 from ringrig.vm.lines import Lines
 
 _NEEDS = re.compile(r"Skipped: needs ([^:]+):")
+_REFILL_SECONDS = 0.05
+"""How long the controller may take to hand out more cases, having heard of those that ended: a child for a few costs more."""
 OUTCOME = pytest.StashKey[Outcome]()
 """What became of an item, for plugins that want more of it than its reports."""
 
@@ -199,7 +202,7 @@ class Dispatch:
         return next((one for one in plugins if type(one).__name__ == "WorkerInteractor"), None)
 
     def _coming(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[pytest.Item]:
-        """The cases that this process runs next, as far as it knows."""
+        """The cases that this process runs next, as far as it knows; who asks for more than those waits for them a little."""
         items, interactor = item.session.items, self._interactor()
         if nextitem is None:
             return
@@ -207,9 +210,16 @@ class Dispatch:
         if interactor is None:
             yield from items[items.index(nextitem) + 1 :]
             return
-        with interactor.torun.lock() as queue:
-            waiting = [number for number in queue if isinstance(number, int)]  # its end stands there, too
-        yield from (items[number] for number in waiting)
+        seen, limit = 0, time.monotonic() + _REFILL_SECONDS
+        while time.monotonic() < limit:
+            with interactor.torun.lock() as queue:
+                new = list(queue)[seen:]
+            for number in new:
+                if not isinstance(number, int):  # its end
+                    return
+                yield items[number]
+            seen += len(new)
+            time.sleep(0 if new else 0.002)
 
 
 def _fail(reports: list[pytest.TestReport], trouble: Trouble) -> None:
