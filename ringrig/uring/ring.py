@@ -30,7 +30,7 @@ Argument = int | bytes | ctypes.Structure | ctypes.Array[ctypes.c_char]
 """What register() takes: an address, bytes (copied first), or a ctypes object (its own memory is passed)."""
 
 
-_CQE = struct.Struct("<QiI")
+_CQE, _CQE32 = struct.Struct("<QiI"), struct.Struct("<QiI16x")
 
 
 class SetupFailed(OSError):
@@ -92,7 +92,7 @@ class Ring:
         flags = self.params.flags
         self.fd = fd
         self.registered_only = bool(flags & c.IORING_SETUP_REGISTERED_FD_ONLY)
-        self._cqe_stride = 32 if flags & c.IORING_SETUP_CQE32 else 16
+        self._cqe = _CQE32 if flags & c.IORING_SETUP_CQE32 else _CQE
         self.sqe_stride = 128 if flags & c.IORING_SETUP_SQE128 else 64
         if not flags & c.IORING_SETUP_NO_MMAP:
             self._map_queues()
@@ -123,7 +123,7 @@ class Ring:
         p = self.params
         no_array = p.flags & c.IORING_SETUP_NO_SQARRAY
         room = max(
-            p.cq_off.cqes + p.cq_entries * self._cqe_stride,
+            p.cq_off.cqes + p.cq_entries * self._cqe.size,
             0 if no_array else p.sq_off.array + p.sq_entries * 4,
         )
         self._queue = self._map(room, c.IORING_OFF_SQ_RING)
@@ -159,10 +159,17 @@ class Ring:
         return io_uring_sqe.from_address(addr)
 
     def fill(self, sqe: io_uring_sqe, count: int) -> None:
-        """`count` copies of `sqe` from slot 0 on; for floods, where a Python loop would take the time."""
-        if self._queued & self._sq_mask or count > self.params.sq_entries:
-            raise ValueError("fill() starts at slot 0 and stays within the SQ")
-        ctypes.memmove(self.sqes, bytes(sqe) * count, 64 * count)
+        """Queue `count` copies of `sqe`: for floods, where a Python loop would take the time."""
+        self.queue(bytes(sqe) * count)
+
+    def queue(self, sqes: bytes) -> None:
+        """Queue SQEs of 64 bytes as they lie in memory, for which there must be room."""
+        count, at = len(sqes) // 64, self._queued & self._sq_mask
+        if self.sqe_stride != 64 or count > self.params.sq_entries:
+            raise ValueError(f"{count} SQEs of 64 bytes, and a queue of {self.params.sq_entries}")
+        first = 64 * min(count, self.params.sq_entries - at)
+        ctypes.memmove(self.sqes + 64 * at, sqes, first)
+        ctypes.memmove(self.sqes, sqes[first:], len(sqes) - first)
         self._queued = self._queued + count & 0xFFFFFFFF
 
     def show(self) -> int:
@@ -185,12 +192,13 @@ class Ring:
     def cqes(self) -> list[Cqe]:
         """All completions there are, taken off the CQ."""
         head, tail = self.cq_head.value, self.cq_tail.value
-        base = self._queue + self.params.cq_off.cqes
-        found = []
-        while head != tail:
-            at = base + (head & self._cq_mask) * self._cqe_stride
-            found.append(Cqe._make(_CQE.unpack(ctypes.string_at(at, 16))))
-            head = (head + 1) & 0xFFFFFFFF
+        found: list[Cqe] = []
+        while head != tail:  # up to the end of the CQ, and from its start
+            at = head & self._cq_mask
+            count = min(tail - head & 0xFFFFFFFF, self.params.cq_entries - at)
+            base, each = self._queue + self.params.cq_off.cqes, self._cqe.size
+            found += map(Cqe._make, self._cqe.iter_unpack(ctypes.string_at(base + at * each, count * each)))
+            head = head + count & 0xFFFFFFFF
         self.cq_head.value = head
         return found
 

@@ -19,6 +19,7 @@ from ringrig.uring.group import Group, bids, legacy, remove_legacy
 from ringrig.uring.leaks import PAGES, PINS, growth
 from ringrig.uring.probe import known_layout
 from ringrig.uring.requests import selecting
+from ringrig.uring.structs import io_uring_buf_reg, io_uring_sqe
 
 pytestmark = pytest.mark.ends_within(5)
 
@@ -36,13 +37,15 @@ def register_half(subject: Subject, others: int) -> None:
     """
     layout = known_layout()
     shared = subject.arena.anon(layout.size(1))
+    one = io_uring_buf_reg(ring_addr=0 if others else shared, ring_entries=1, flags=others)
     for bgid in range(0, ALL, 2):
-        flags, addr = others, 0 if others else shared
-        if bgid in LOOKED_AT:
-            flags, addr = 0, subject.arena.anon(layout.size(1))
-        res = bufring.register(subject.ring, addr=addr, bgid=bgid, flags=flags)
+        looked_at = bgid in LOOKED_AT
+        addr = subject.arena.anon(layout.size(1)) if looked_at else 0
+        one.bgid = bgid
+        reg = io_uring_buf_reg(ring_addr=addr, ring_entries=1, bgid=bgid) if looked_at else one
+        res = subject.ring.register(c.IORING_REGISTER_PBUF_RING, reg, 1)
         assert res == 0, f"group {bgid}: {bufring.explain(res)}"
-        if bgid in LOOKED_AT:
+        if looked_at:
             BufRing(addr, 1, layout).publish(subject.arena.anon(64), 64, RING_BID)
 
 
@@ -50,13 +53,14 @@ def provide_half(subject: Subject) -> None:
     """A buffer for each odd id, numbered like its group. Of each batch the last alone is heard of, and what fails."""
     ring, addr = subject.ring, subject.arena.anon(64)
     batch = ring.params.sq_entries
+    one = io_uring_sqe(opcode=c.IORING_OP_PROVIDE_BUFFERS, fd=1, addr=addr, len=64)
     for first in range(1, ALL, 2 * batch):
+        queued = []
         for bgid in range(first, first + 2 * batch, 2):
-            sqe = ring.sqe()
-            sqe.opcode, sqe.fd, sqe.addr, sqe.len = c.IORING_OP_PROVIDE_BUFFERS, 1, addr, 64
-            sqe.off = sqe.buf_group = sqe.user_data = bgid
-            sqe.flags = c.IOSQE_CQE_SKIP_SUCCESS
-        sqe.flags = 0
+            one.off = one.buf_group = one.user_data = bgid
+            one.flags = 0 if bgid == first + 2 * batch - 2 else c.IOSQE_CQE_SKIP_SUCCESS
+            queued.append(bytes(one))
+        ring.queue(b"".join(queued))
         assert [(cqe.user_data, cqe.res) for cqe in ring.complete()] == [(bgid, 0)]
 
 
