@@ -38,7 +38,7 @@ def multiprocessor() -> bool:
 def vmapped_rings() -> int:
     """Areas of vmalloc space that buffer rings hold, by the caller in /proc/vmallocinfo (root)."""
     callers = ("io_pin_pbuf_ring", "io_register_pbuf_ring", "io_region_init_ptr", "io_create_region")
-    return sum(any(name in line for name in callers) for line in _VMALLOC.read_text().splitlines())
+    return sum(map(_VMALLOC.read_text().count, callers))
 
 
 class Disturbed(RuntimeError):
