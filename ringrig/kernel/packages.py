@@ -50,6 +50,7 @@ def newest(kind: Kind, series: str, *, make: Callable[[Offer, Path], None], say:
     """
     offered: set[str] = set()
     complaints: list[str] = []
+    hint = ""
     for view in _views(say, complaints):
         found = _offers(view, kind)
         offered |= {offer.series for offer in found}
@@ -61,12 +62,13 @@ def newest(kind: Kind, series: str, *, make: Callable[[Offer, Path], None], say:
             return _entry(kind, functools.reduce(_newer, matching), make, say=say)
         except KernelUnavailable as error:
             complaints.append(error.what)
+            hint = error.next_step
             # The system's lists may be old and name what the mirror no longer has; fresh ones come next.
             if view.name != "system":
                 break
     old = _kept(kind, series)
     if old is None:
-        raise _unavailable(kind, series, offered, complaints)
+        raise _unavailable(kind, series, offered, complaints, hint)
     say(f"not to be had from the archive now; taking {old.name} from the cache")
     return cache.entry(kind.store, old.name, make=_cannot, say=say)
 
@@ -137,7 +139,10 @@ def _newer(one: Offer, other: Offer) -> Offer:
     return one if archive.newer(one.package.version, other.package.version) else other
 
 
-def _unavailable(kind: Kind, series: str, offered: set[str], complaints: list[str]) -> KernelUnavailable:
+def _unavailable(
+    kind: Kind, series: str, offered: set[str], complaints: list[str], hint: str
+) -> KernelUnavailable:
+    """`hint`: what the one that was found lacks, or why it does not come, has a next step of its own."""
     what = (
         f"{kind.noun} {series} is not to be had."
         if series
@@ -146,7 +151,9 @@ def _unavailable(kind: Kind, series: str, offered: set[str], complaints: list[st
     if complaints:
         what += "\n  " + "\n  ".join(complaints)
     if complaints or not offered:
-        return KernelUnavailable(what, next_step="check the network and /etc/apt/sources.list, run it again")
+        return KernelUnavailable(
+            what, next_step=hint or "check the network and /etc/apt/sources.list, run it again"
+        )
     listed = ", ".join(sorted(offered, key=_numbers))
     return KernelUnavailable(
         what, next_step=f"take one of: {listed} (like --kernel {kind.spec}:{max(offered, key=_numbers)})"
