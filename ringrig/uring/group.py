@@ -71,10 +71,12 @@ class Group:
         if addr < 0:
             return addr
         self.memory = BufRing(addr, self.entries, MERGED)
+        self._arena.adopt(addr, pages(MERGED.size(self.entries)))
         return 0
 
     def unmap(self) -> int:
-        """Take down the mapping of a ring in kernel memory."""
+        """Take down the mapping of a ring in kernel memory: 0 or -errno."""
+        self._arena.forget(self.memory.addr)
         return libc.munmap(self.memory.addr, pages(MERGED.size(self.entries)))
 
     def unregister(self) -> int:

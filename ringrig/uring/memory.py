@@ -142,6 +142,14 @@ class Arena:
         self._fds.append(fd)
         return fd
 
+    def adopt(self, addr: int, length: int) -> None:
+        """Unmap what somebody else mapped together with the arena."""
+        self._maps.append((addr, length))
+
+    def forget(self, addr: int) -> None:
+        """What was mapped there is gone."""
+        self._maps = [one for one in self._maps if one[0] != addr]
+
     def close(self) -> None:
         """Unmap and close everything."""
         for addr, length in self._maps:
