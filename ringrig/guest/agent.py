@@ -43,8 +43,8 @@ _TELL_SECONDS = 0.5
 """How often the host hears that they go on."""
 _SAID_BYTES = 1 << 14
 """Of a command's output its end travels."""
-_LEARN_FIRST, _LEARN_EACH = 2, 64
-"""Which cases note what memory they write to: what was collected since belongs to it."""
+_LEARN_FIRST, _LEARN_EACH = 2, 16
+"""Which children note what memory they write to: what was collected since belongs to it."""
 _REAP_SECONDS = 3.0
 """How long a killed child may take to die at native speed before it counts as unkillable."""
 
@@ -196,7 +196,7 @@ class Agent:
             if self._lock is not None:  # what a case leaves behind must not keep others from the kernel
                 os.close(self._lock)
             faulthandler.register(SHOW_PYTHON, file=python)
-            learns = len(items) == 1 and number % _LEARN_EACH == _LEARN_FIRST
+            learns = number % _LEARN_EACH == _LEARN_FIRST
             if self._hot is not None:
                 self._hot.begin_learning() if learns else self._hot.take()
             if each:  # what fails here will fail alone, and be looked at there

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ringrig.guest.markers import register
-from ringrig.plugin import dispatch, options, prepare, record, verdict
+from ringrig.plugin import dispatch, options, prepare, record, schedule, verdict
 from ringrig.plugin.known_issues import KnownIssues
 from ringrig.plugin.progress import Progress
 
@@ -29,6 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(record.Record(config, context), "ringrig-record")
     config.pluginmanager.register(verdict.Verdict(config, context, known), "ringrig-verdict")
     config.pluginmanager.register(prepare.ForWorkers(context), "ringrig-workers")
+    config.pluginmanager.register(schedule, "ringrig-schedule")
     if not config.getoption("numprocesses", None):
         config.pluginmanager.register(dispatch.Dispatch(config, context), "ringrig-dispatch")
 
