@@ -1,7 +1,7 @@
 """Cases that share a child: one of their own costs more than most of them take, on every kind of kernel.
 
 Whatever is not plain counts for nothing: after a failure that case, after a splat, a hang or a process that died every case of the
-child runs again, each in a child of its own, and that is their verdict; a splat that none of them brings again, may be of one that ran
+child runs again, each in a child of its own, and that is their verdict; a splat that none of them brings again may be of one that ran
 shortly before them, and those run again, too. What then does not come again is told as uncertain, never swallowed.
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,8 +45,7 @@ def pour(ring: Ring, steps: Sequence[Step], rounds: int) -> None:
         step.sqe.user_data = at
     lap = b"".join(bytes(step.sqe) for step in steps) * (_SLOTS // len(steps))
     for _ in range(-(-rounds * len(steps) // _SLOTS)):
-        ring.fill(io_uring_sqe(), _SLOTS)
-        ctypes.memmove(ring.sqes, lap, len(lap))
+        ring.queue(lap)
         for cqe in ring.complete(_SLOTS, timeout=_PATIENCE):
             if cqe.res not in steps[cqe.user_data].want:
                 wanted = " or ".join(map(explain, steps[cqe.user_data].want))

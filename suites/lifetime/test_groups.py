@@ -37,16 +37,18 @@ def register_half(subject: Subject, others: int) -> None:
     """
     layout = known_layout()
     shared = subject.arena.anon(layout.size(1))
-    one = io_uring_buf_reg(ring_addr=0 if others else shared, ring_entries=1, flags=others)
+    one = io_uring_buf_reg(ring_entries=1)
     for bgid in range(0, ALL, 2):
         looked_at = bgid in LOOKED_AT
-        addr = subject.arena.anon(layout.size(1)) if looked_at else 0
+        if looked_at:
+            one.flags, one.ring_addr = 0, subject.arena.anon(layout.size(1))
+        else:
+            one.flags, one.ring_addr = others, 0 if others else shared
         one.bgid = bgid
-        reg = io_uring_buf_reg(ring_addr=addr, ring_entries=1, bgid=bgid) if looked_at else one
-        res = subject.ring.register(c.IORING_REGISTER_PBUF_RING, reg, 1)
+        res = subject.ring.register(c.IORING_REGISTER_PBUF_RING, one, 1)
         assert res == 0, f"group {bgid}: {bufring.explain(res)}"
         if looked_at:
-            BufRing(addr, 1, layout).publish(subject.arena.anon(64), 64, RING_BID)
+            BufRing(one.ring_addr, 1, layout).publish(subject.arena.anon(64), 64, RING_BID)
 
 
 def provide_half(subject: Subject) -> None:

@@ -3,7 +3,7 @@
  *
  * set_ptes() in arch/um/include/asm/pgtable.h goes on by nr frames where one is meant, so fork() maps three
  * pages or more of a large folio wrongly: copy_present_ptes() in mm/memory.c copies them at once. The SQEs of
- * an io_uring are such a folio; so is any ring of provided buffers in kernel memory of 513 entries or more.
+ * an io_uring are such a folio; so is any ring of provided buffers in kernel memory of 1024 entries or more.
  *
  * Exit status: 1 where the child sees other pages than its parent, 0 where it does not, 77 without io_uring.
  */
