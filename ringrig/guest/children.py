@@ -74,6 +74,15 @@ def python_stack(pid: int, python: int) -> str:
     return told or "(no Python stack: it did not take the signal)"
 
 
+def hasten(config: pytest.Config) -> None:
+    """In a child whose failures only mean that a case runs again: spare it what makes them good to read."""
+    config.option.tbstyle = "native"
+    if not set(config.option.reportchars) & set("AP"):  # nobody wants to see what passing cases print
+        manager = config.pluginmanager.unregister(name="capturemanager")
+        assert manager is not None
+        manager.stop_global_capturing()
+
+
 def tell(
     to: int, config: pytest.Config, reports: list[pytest.TestReport], *, began: float, end: bytes
 ) -> None:

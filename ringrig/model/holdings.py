@@ -8,6 +8,8 @@ from ringrig.model.transfer import Kind, Source, Transfer
 
 SLAB = 1 << 14
 """Bytes of the memory that all buffers lie in."""
+PATTERN = bytes(0x80 | at * 31 & 0x7F for at in range(128)) * (SLAB // 128)
+"""What the slab holds at first: no byte that incoming() has, and no two neighbours alike."""
 CANARY = 16
 FILES = {
     "pipe_0": Source.PIPE,
@@ -17,11 +19,6 @@ FILES = {
     "file": Source.FILE,
     "zero": Source.ZERO,
 }
-
-
-def pattern(length: int) -> bytes:
-    """What the slab holds at first: no byte that incoming() has, and no two neighbours alike."""
-    return bytes(0x80 | at * 31 & 0x7F for at in range(length))
 
 
 @dataclass(slots=True, kw_only=True)

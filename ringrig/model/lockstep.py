@@ -23,7 +23,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, cast
 
-from ringrig.model.holdings import FILES, SLAB, Slots, pattern
+from ringrig.model.holdings import FILES, PATTERN, SLAB, Slots
 from ringrig.model.profiles import load_profile, profile_for
 from ringrig.model.scene import OPCODES
 from ringrig.model.seen import wrong_bytes, wrong_heads, wrong_rings
@@ -96,7 +96,7 @@ class Lockstep:
         """How the last step went wrong."""
         self._ring, self._arena = Ring(64), Arena()
         self._slab = self._arena.anon(SLAB)
-        ctypes.memmove(self._slab, pattern(SLAB), SLAB)
+        ctypes.memmove(self._slab, PATTERN, SLAB)
         self._memories: dict[int, BufRing] = {}
         self._every: list[tuple[int, BufRing, Slots]] = []
         self._bgids: set[int] = set()

@@ -13,7 +13,7 @@ from dataclasses import replace
 from ringrig.model.calls import Memory, registration, unregistration
 from ringrig.model.checks import Traits
 from ringrig.model.course import expect
-from ringrig.model.holdings import CANARY, FILES, SLAB, File, Item, Pool, Slots, Waiting, pattern
+from ringrig.model.holdings import CANARY, FILES, PATTERN, SLAB, File, Item, Pool, Slots, Waiting
 from ringrig.model.mapping import Mmap, expect_mmap
 from ringrig.model.spec import Model, Outcome
 from ringrig.model.state import BGID_ARRAY
@@ -45,7 +45,7 @@ class World:
 
     def __init__(self, traits: Traits) -> None:
         self.traits, self.calls = traits, Model(traits)
-        self.memory = bytearray(pattern(SLAB))
+        self.memory = bytearray(PATTERN)
         self.pools: dict[int, Pool] = {}
         self.files = {name: File(source=kind, at=17 * at) for at, (name, kind) in enumerate(FILES.items())}
         self.sent = b""

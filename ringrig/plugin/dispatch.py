@@ -41,6 +41,7 @@ class Dispatch:
         options = (
             f"--tb={get('tbstyle')}",
             *(["-l"] if get("showlocals") else []),
+            *([f"-r{get('reportchars')}"] if get("reportchars") else []),
             "-vv" if get("verbose") > 1 else "-qq",  # the agent's own terminal is a log of complaints
         )
         manner = Manner(
@@ -95,9 +96,8 @@ class Dispatch:
             reports = [_report(item.nodeid, item.location, "setup", "failed", error.what.splitlines()[0])]
         else:
             item.stash[OUTCOME] = outcome
-            self._place(outcome)
-            reports = self._reports(item, outcome)
             self._tell(outcome)
+            reports = self._reports(item, outcome)
         for report in reports:
             self._failed |= report.failed
             item.ihook.pytest_runtest_logreport(report=report)
@@ -113,14 +113,11 @@ class Dispatch:
                     capture.suspend_global_capture(in_=True)
                 shell.keep(self.keeper.machine)
             elif not self.news["fatal"] and (outcome := self.keeper.finish()) is not None:
-                self._place(outcome)
                 self._tell(outcome)
         except RigError as error:
             self.news["fatal"] = [error.exit_code, str(error)]
         finally:
-            left = Outcome(ran=None, guest="", uncertain=self._company.open_doubts())
-            self._place(left)
-            self._tell(left)
+            self._tell(Outcome(ran=None, guest="", uncertain=self._company.open_doubts()))
             self.keeper.end()
             self.news |= {"blind": self.keeper.blind, "guests": self.keeper.boots, "ready": self.keeper.ready}
             if hasattr(self._config, "workeroutput"):
@@ -153,9 +150,9 @@ class Dispatch:
             for data in outcome.reports or []
         ]
         for report in reports:
-            if isinstance(
-                report.longrepr, list
-            ):  # JSON has no tuples, and pytest insists on (path, line, reason)
+            report.location = item.location
+            # JSON has no tuples, and pytest insists on (path, line, reason).
+            if isinstance(report.longrepr, list):
                 report.longrepr = tuple(report.longrepr)
         if not reports:
             reports = [
@@ -170,7 +167,8 @@ class Dispatch:
         return reports
 
     def _tell(self, outcome: Outcome) -> None:
-        """Report what earlier cases turned out to have done, and what nobody can be blamed for."""
+        """Report what earlier cases turned out to have done, and what nobody can be blamed for; all of it with file:line."""
+        self._place(outcome)
         for nodeid, trouble in outcome.late:
             report = _report(
                 nodeid, (nodeid.split("::")[0], 0, nodeid), "teardown", "failed", _text(trouble, late=True)

@@ -7,7 +7,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from ctypes import memmove, sizeof
+from ctypes import memmove, memset, sizeof
 
 import pytest
 
@@ -22,7 +22,7 @@ from ringrig.uring.walks import Call, Walks, enter, read, register, write
 
 pytestmark = pytest.mark.ends_within(5)
 
-COUNT = 64
+COUNT, READS = 64, 1024
 Scatter = Callable[[Sequence[Call]], list[Call]]
 
 
@@ -211,3 +211,35 @@ def test_the_head_only_moves_on(
     assert heads == [sorted(some) for some in heads]
     assert max(max(some) for some in heads) <= COUNT
     assert flow.group.head() == COUNT
+
+
+def test_a_length_that_changes_is_read_once(make_ring: Callable[..., Subject]) -> None:
+    """1024 READs of 8 bytes from one slot, whose length another task sets to 4 and to 64 in turn: 4 bytes or 8, never more.
+
+    The length that is found too short is the one that is used: io_ring_buffer_select(), READ_ONCE(buf->len); 98b6fa62c84f
+    """
+    subject = make_ring(entries=READS)
+    group = Group(subject.ring, subject.arena, bgid=700, entries=1)
+    assert group.register() == 0
+    subject.owns(700)
+    memset(group.data, 0xA5, group.size)
+    group.publish(700)
+    group.memory.producer = READS
+    length = group.memory.address_of(0) + group.memory.layout.entry.len.offset
+    reader, writer = (subject.arena.own(end) for end in os.pipe2(os.O_NONBLOCK))
+    lengths = bytes((4, 64)) * 4 * READS
+    assert os.write(writer, lengths) == len(lengths)
+    for _ in range(READS):
+        group.queue_read(length=8)
+    assert subject.ring.show() == READS
+    submitter = [enter(subject.ring.fd, READS // 16)] * 16
+
+    with Walks([read(reader, length, 1)] * len(lengths), submitter) as walks:
+        walks.go()
+        results = walks.results()
+        found = subject.ring.complete(READS)
+
+    assert [set(some) for some in results] == [{1}, {READS // 16}]
+    assert {cqe.bid for cqe in found} == {700}
+    assert {cqe.res for cqe in found} <= {4, 8}
+    assert group.content(0, 64)[8:] == b"\xa5" * 56

@@ -22,6 +22,10 @@ SEED = _FACTS.get("model_seed")
 """The one seed to explore from (--model-seed)."""
 SEEDS = range(1, 9)
 
+HAS_HYPOTHESIS = importlib.util.find_spec("hypothesis") is not None
+if HAS_HYPOTHESIS and _FACTS:  # in a guest: once here, what the forked cases then inherit
+    from suites.model import machine  # noqa: F401
+
 pytestmark = pytest.mark.ends_within(20 + BUDGET)
 
 
@@ -32,7 +36,7 @@ def test_the_kernel_follows_the_model(seed: int, profile: Profile) -> None:
 
     Results, flags, bids, heads, descriptors, payload and what lies between buffers are as ringrig/model/world.py says.
     """
-    if importlib.util.find_spec("hypothesis") is None:
+    if not HAS_HYPOTHESIS:
         pytest.skip("needs hypothesis: this Python has none")
     if "rfc_layout" in profile.traits:
         pytest.skip("needs merged_layout: the model of many groups knows no other ring")
