@@ -99,7 +99,7 @@ class Company:
             else:
                 self._doubt = _Doubt(trouble=found.troubles[0], theirs=nodeids)
             return
-        each = [*(one["reports"] for one in done["each"]), done["reports"]]
+        each = [*map(_told, done["each"], nodeids), done["reports"]]
         counted = done.get("gcov")
         for nodeid, reports in zip(nodeids, each, strict=True):
             wrong = _not_plain(reports)
@@ -131,6 +131,24 @@ class Company:
                 else:
                     outcome.late.append((guilty.nodeid, doubt.trouble))
             self._doubt, self._again = None, []
+
+
+def _told(one: Message, nodeid: str) -> list[dict[str, Any]]:
+    """The reports of a case of several, in pytest's serial form; of a pass the child tells the durations alone."""
+    if "reports" in one:
+        reports: list[dict[str, Any]] = one["reports"]
+        return reports
+    place = {
+        "nodeid": nodeid,
+        "location": (nodeid, None, nodeid),
+        "keywords": {},
+        "$report_type": "TestReport",
+    }
+    phases = zip(("setup", "call", "teardown"), one["seconds"], strict=True)
+    return [
+        {**place, "when": when, "outcome": "passed", "longrepr": None, "duration": seconds}
+        for when, seconds in phases
+    ]
 
 
 def _not_plain(reports: list[dict[str, Any]]) -> dict[str, Any] | None:

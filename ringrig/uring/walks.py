@@ -24,13 +24,20 @@ from typing import Self
 from ringrig.uring import consts as c
 from ringrig.uring import libc
 from ringrig.uring.memory import Arena
-from ringrig.uring.structs import io_uring_buf_reg
+from ringrig.uring.structs import io_uring_buf_reg, kernel_timespec
 from ringrig.uring.syscalls import Row, run, table
 
 Call = tuple[int, ...]
 """Number and arguments of a system call."""
 
-_NR_READ, _NR_WRITE, _NR_SCHED_YIELD, _NR_PRCTL = 0, 1, 24, 157
+_NR_READ, _NR_WRITE, _NR_SCHED_YIELD, _NR_NANOSLEEP, _NR_SCHED_SETSCHEDULER, _NR_PRCTL = (
+    0,
+    1,
+    24,
+    35,
+    144,
+    157,
+)
 _PR_SET_PDEATHSIG, _SIGKILL = 1, 9
 _EFD_SEMAPHORE = 1
 
@@ -56,6 +63,16 @@ def take(fd: int, reg: io_uring_buf_reg) -> Call:
 def give_up(fd: int, reg: io_uring_buf_reg) -> Call:
     """IORING_UNREGISTER_PBUF_RING; `reg` without flags."""
     return register(fd, c.IORING_UNREGISTER_PBUF_RING, reg)
+
+
+def nap(time: kernel_timespec) -> Call:
+    """nanosleep(); `time` must outlive the walk."""
+    return (_NR_NANOSLEEP, ctypes.addressof(time), 0)
+
+
+def urgent(priority: ctypes.c_int) -> Call:
+    """SCHED_FIFO with that priority, which must outlive the walk: whoever else wants the processor waits. Not everybody may: -EPERM."""
+    return (_NR_SCHED_SETSCHEDULER, 0, os.SCHED_FIFO, ctypes.addressof(priority))
 
 
 def read(fd: int, addr: int, length: int) -> Call:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
+import time
 from collections.abc import Callable, Sequence
-from ctypes import memset, string_at
+from ctypes import c_int, memset, string_at
 
 import pytest
 
@@ -15,13 +17,17 @@ from ringrig.uring import consts as c
 from ringrig.uring.bufring import mmap_offset
 from ringrig.uring.group import Group, remove_legacy
 from ringrig.uring.requests import selecting
-from ringrig.uring.structs import io_uring_buf_reg, io_uring_sqe
-from ringrig.uring.syscalls import NR_MMAP
-from ringrig.uring.walks import Call, Walks, enter, give_up, take
+from ringrig.uring.structs import io_uring_buf_reg, io_uring_sqe, kernel_timespec
+from ringrig.uring.syscalls import NR_MMAP, run, table
+from ringrig.uring.walks import Call, Walks, enter, give_up, nap, take, urgent
 
 pytestmark = pytest.mark.ends_within(5)
 
 PAGE, BGID, COUNT = libc.PAGE_SIZE, 700, 64
+NOWHERE = 0x6000_0000_0000
+"""Bytes that lie together nowhere in an address space of 2**47: its programs are in between."""
+CHANGES = 200 if time.clock_getres(time.CLOCK_MONOTONIC) < 1e-4 else 8
+"""Of a ring under look-ups: where timers go by ticks each takes two."""
 Scatter = Callable[[Sequence[Call]], list[Call]]
 
 
@@ -41,15 +47,15 @@ def remove(sqe: io_uring_sqe, count: int = 1) -> None:
     sqe.opcode, sqe.fd, sqe.buf_group = c.IORING_OP_REMOVE_BUFFERS, count, BGID
 
 
-def nobodys(addrs: list[int]) -> None:
-    """Mappings of rings that have gone: fresh memory each, which may be written to; they are unmapped.
+def fresh(addrs: Sequence[int], *, gone: bool = True) -> None:
+    """Mappings of rings: zeros, which may be written to where the rings are `gone`; they are unmapped.
 
     What cannot be mapped is -ENOMEM, later -EINVAL (both in 6.12, where the group can go between its two look-ups).
     """
     assert {addr for addr in addrs if addr < 0} <= {-errno.ENOMEM, -errno.EINVAL}
     mapped = [addr for addr in addrs if addr > 0]
     assert {string_at(addr, PAGE) for addr in mapped} <= {bytes(PAGE)}
-    for addr in mapped:
+    for addr in mapped if gone else ():
         memset(addr, 0x5A, PAGE)
     for addr in mapped:
         assert libc.munmap(addr, PAGE) == 0
@@ -133,11 +139,42 @@ def test_a_ring_is_mapped_whole_or_not(
         changes, *mapped = walks.results()
 
     assert set(changes) == {0}
-    nobodys([addr for some in mapped for addr in some])
+    fresh([addr for some in mapped for addr in some])
     assert bufring.register(subject.ring, bgid=BGID, entries=8, flags=c.IOU_PBUF_RING_MMAP) == 0
     addr = bufring.map_kernel_ring(subject.ring, bgid=BGID, entries=8)
     assert string_at(addr, PAGE) == bytes(PAGE)
     assert (libc.munmap(addr, PAGE), bufring.unregister(subject.ring, BGID)) == (0, 0)
+
+
+@pytest.mark.needs("mmap")
+def test_mapping_is_interrupted_anywhere(make_ring: Callable[..., Subject], dice: random.Random) -> None:
+    """A ring in kernel memory goes and comes 200 times under mmap()s, of which every other has no room: whenever a timer goes off.
+
+    Who changes it is urgent and on the same processor: in a preemptible kernel that happens between any two instructions
+    of what looks the list up and holds it while its pages are mapped. io_pbuf_get_bl(), CVE-2024-35880
+    """
+    subject = make_ring()
+    fd, gone, priority = subject.ring.fd, io_uring_buf_reg(bgid=BGID), c_int(1)
+    reg = io_uring_buf_reg(ring_entries=PAGE // 16, bgid=BGID, flags=c.IOU_PBUF_RING_MMAP)
+    naps = [kernel_timespec(tv_nsec=dice.randrange(10_000, 100_000)) for _ in range(CHANGES)]
+    change = [one for ts in naps for one in (nap(ts), give_up(fd, gone), take(fd, reg))]
+    maps = table(*[(NR_MMAP, 0, NOWHERE, *mapping(fd)[3:]), mapping(fd)] * 16)
+    assert bufring.register(subject.ring, bgid=BGID, entries=PAGE // 16, flags=c.IOU_PBUF_RING_MMAP) == 0
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(processors)})
+    try:
+        with Walks([urgent(priority), *change]) as walks:
+            walks.go()
+            while not walks.over():
+                run(maps)
+                fresh([row.result for row in maps], gone=False)
+            [[allowed, *changes]] = walks.results()
+    finally:
+        os.sched_setaffinity(0, processors)
+
+    assert allowed in {0, -errno.EPERM}
+    assert set(changes) == {0}
+    assert bufring.unregister(subject.ring, BGID) == 0
 
 
 @pytest.mark.needs("mmap")
@@ -165,7 +202,7 @@ def test_an_emptied_group_is_mapped_as_a_ring_or_not(
 
     assert changes == [2, 0, 0] * 24
     assert [cqe.res for cqe in ring.cqes()] == [0, 1] * 24
-    nobodys([addr for some in mapped for addr in some])
+    fresh([addr for some in mapped for addr in some])
     assert bufring.register(ring, bgid=BGID, entries=8, flags=c.IOU_PBUF_RING_MMAP) == 0
     assert bufring.unregister(ring, BGID) == 0
 

@@ -35,11 +35,12 @@ class Keeper:
     def __init__(self, does=(), alone=(), *, found=None, troubles=(), before=(), guilty=None):
         self.does, self.alone, self.found = dict(does), dict(alone), found or Judgement()
         self.troubles, self.before, self.guilty = dict(troubles), list(before), guilty
-        self.asked = []
+        self.asked, self.told = [], {}
 
     def attempt(self, what):
         self.asked.append(list(what["nodeids"]))
         *each, last = [{"reports": self.does.get(nodeid, reports())} for nodeid in what["nodeids"]]
+        each = [self.told.get(nodeid, one) for nodeid, one in zip(what["nodeids"], each, strict=False)]
         ran = Ran(nodeid=what["nodeids"][0], number=1, pid=9, began=0.0, ended=1.0)
         done = {"each": each, **last}
         return Tried(
@@ -82,6 +83,21 @@ def test_what_passes_is_run_once():
 
     assert keeper.asked == [["a", "b", "c"]]
     assert [one.reports[0]["outcome"] for one in outcomes] == ["passed", "skipped", "passed"]
+
+
+def test_of_a_pass_the_durations_are_enough():
+    """They are reports like any that pytest takes."""
+    keeper = Keeper()
+    keeper.told["a"] = {"seconds": [0.1, 0.25, 0.0], "since": 5.0}
+
+    [first, _], _ = asked_for(keeper, item("a"), item("b"))
+    found = [pytest.TestReport._from_json(data) for data in first.reports]
+
+    assert [(one.nodeid, one.when, one.outcome, one.duration) for one in found] == [
+        ("a", "setup", "passed", 0.1),
+        ("a", "call", "passed", 0.25),
+        ("a", "teardown", "passed", 0.0),
+    ]
 
 
 def test_a_failure_is_asked_again_alone():
