@@ -44,6 +44,7 @@ _FRAGMENT = {
     "kmemleak": "kmemleak",
     "kcsan": "kcsan",
     "lockdep": "debug",
+    "preempt": "preempt",
     "faults": "faults",
     "disks": "disks",
 }
