@@ -16,7 +16,7 @@ import ctypes
 import os
 import select
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ctypes import Array
 from types import TracebackType
 from typing import Self
@@ -83,6 +83,17 @@ def read(fd: int, addr: int, length: int) -> Call:
 def write(fd: int, addr: int, length: int) -> Call:
     """write() to a pipe or socket."""
     return (_NR_WRITE, fd, addr, length)
+
+
+@contextlib.contextmanager
+def on_one_processor() -> Iterator[None]:
+    """What is begun inside shares a processor: who is urgent() interrupts the others there, in a preemptible kernel anywhere."""
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(processors)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, processors)
 
 
 class Walks:

@@ -7,11 +7,16 @@ the scheduler's. On a kernel with one processor that is not preempted they meet 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from ringrig.uring.walks import YIELD, Call
+from ringrig.uring.structs import kernel_timespec
+from ringrig.uring.walks import YIELD, Call, nap
+
+INSTANTS = 200 if time.clock_getres(time.CLOCK_MONOTONIC) < 1e-4 else 8
+"""Where timers go by ticks each takes two."""
 
 
 @pytest.fixture(params=["amber", "birch", "cedar"])
@@ -28,3 +33,10 @@ def scattered(dice: random.Random) -> Callable[[Sequence[Call]], list[Call]]:
         return [one for call in calls for one in ((call, YIELD) if dice.random() < 0.3 else (call,))]
 
     return make
+
+
+@pytest.fixture
+def instants(dice: random.Random) -> Iterator[list[Call]]:
+    """Naps until 200 instants of no rhythm, 2 to 40 us apart."""
+    naps = [kernel_timespec(tv_nsec=dice.randrange(2_000, 40_000)) for _ in range(INSTANTS)]
+    yield [nap(one) for one in naps]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
 import random
-import time
 from collections.abc import Callable, Sequence
 from ctypes import c_int, memset, string_at
 
@@ -17,17 +15,15 @@ from ringrig.uring import consts as c
 from ringrig.uring.bufring import mmap_offset
 from ringrig.uring.group import Group, remove_legacy
 from ringrig.uring.requests import selecting
-from ringrig.uring.structs import io_uring_buf_reg, io_uring_sqe, kernel_timespec
-from ringrig.uring.syscalls import NR_MMAP, run, table
-from ringrig.uring.walks import Call, Walks, enter, give_up, nap, take, urgent
+from ringrig.uring.structs import io_uring_buf_reg, io_uring_sqe
+from ringrig.uring.syscalls import NR_MMAP
+from ringrig.uring.walks import Call, Walks, enter, give_up, on_one_processor, take, urgent
 
 pytestmark = pytest.mark.ends_within(5)
 
 PAGE, BGID, COUNT = libc.PAGE_SIZE, 700, 64
 NOWHERE = 0x6000_0000_0000
 """Bytes that lie together nowhere in an address space of 2**47: its programs are in between."""
-CHANGES = 200 if time.clock_getres(time.CLOCK_MONOTONIC) < 1e-4 else 8
-"""Of a ring under look-ups: where timers go by ticks each takes two."""
 Scatter = Callable[[Sequence[Call]], list[Call]]
 
 
@@ -47,15 +43,15 @@ def remove(sqe: io_uring_sqe, count: int = 1) -> None:
     sqe.opcode, sqe.fd, sqe.buf_group = c.IORING_OP_REMOVE_BUFFERS, count, BGID
 
 
-def fresh(addrs: Sequence[int], *, gone: bool = True) -> None:
-    """Mappings of rings: zeros, which may be written to where the rings are `gone`; they are unmapped.
+def nobodys(addrs: list[int]) -> None:
+    """Mappings of rings that have gone: fresh memory each, which may be written to; they are unmapped.
 
     What cannot be mapped is -ENOMEM, later -EINVAL (both in 6.12, where the group can go between its two look-ups).
     """
     assert {addr for addr in addrs if addr < 0} <= {-errno.ENOMEM, -errno.EINVAL}
     mapped = [addr for addr in addrs if addr > 0]
     assert {string_at(addr, PAGE) for addr in mapped} <= {bytes(PAGE)}
-    for addr in mapped if gone else ():
+    for addr in mapped:
         memset(addr, 0x5A, PAGE)
     for addr in mapped:
         assert libc.munmap(addr, PAGE) == 0
@@ -139,7 +135,7 @@ def test_a_ring_is_mapped_whole_or_not(
         changes, *mapped = walks.results()
 
     assert set(changes) == {0}
-    fresh([addr for some in mapped for addr in some])
+    nobodys([addr for some in mapped for addr in some])
     assert bufring.register(subject.ring, bgid=BGID, entries=8, flags=c.IOU_PBUF_RING_MMAP) == 0
     addr = bufring.map_kernel_ring(subject.ring, bgid=BGID, entries=8)
     assert string_at(addr, PAGE) == bytes(PAGE)
@@ -147,7 +143,7 @@ def test_a_ring_is_mapped_whole_or_not(
 
 
 @pytest.mark.needs("mmap")
-def test_mapping_is_interrupted_anywhere(make_ring: Callable[..., Subject], dice: random.Random) -> None:
+def test_mapping_is_interrupted_anywhere(make_ring: Callable[..., Subject], instants: list[Call]) -> None:
     """A ring in kernel memory goes and comes 200 times under mmap()s, of which every other has no room: whenever a timer goes off.
 
     Who changes it is urgent and on the same processor: in a preemptible kernel that happens between any two instructions
@@ -156,24 +152,17 @@ def test_mapping_is_interrupted_anywhere(make_ring: Callable[..., Subject], dice
     subject = make_ring()
     fd, gone, priority = subject.ring.fd, io_uring_buf_reg(bgid=BGID), c_int(1)
     reg = io_uring_buf_reg(ring_entries=PAGE // 16, bgid=BGID, flags=c.IOU_PBUF_RING_MMAP)
-    naps = [kernel_timespec(tv_nsec=dice.randrange(10_000, 100_000)) for _ in range(CHANGES)]
-    change = [one for ts in naps for one in (nap(ts), give_up(fd, gone), take(fd, reg))]
-    maps = table(*[(NR_MMAP, 0, NOWHERE, *mapping(fd)[3:]), mapping(fd)] * 16)
+    change = [one for nap in instants for one in (nap, give_up(fd, gone), take(fd, reg))]
+    maps = [(NR_MMAP, 0, NOWHERE, *mapping(fd)[3:]), mapping(fd)] * 1000
     assert bufring.register(subject.ring, bgid=BGID, entries=PAGE // 16, flags=c.IOU_PBUF_RING_MMAP) == 0
-    processors = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(processors)})
-    try:
-        with Walks([urgent(priority), *change]) as walks:
-            walks.go()
-            while not walks.over():
-                run(maps)
-                fresh([row.result for row in maps], gone=False)
-            [[allowed, *changes]] = walks.results()
-    finally:
-        os.sched_setaffinity(0, processors)
+
+    with on_one_processor(), Walks([urgent(priority), *change], maps, processes=True) as walks:
+        walks.go()
+        (allowed, *changes), mapped = walks.results()
 
     assert allowed in {0, -errno.EPERM}
     assert set(changes) == {0}
+    assert {addr for addr in mapped if addr < 0} <= {-errno.ENOMEM, -errno.EINVAL}
     assert bufring.unregister(subject.ring, BGID) == 0
 
 
@@ -202,7 +191,7 @@ def test_an_emptied_group_is_mapped_as_a_ring_or_not(
 
     assert changes == [2, 0, 0] * 24
     assert [cqe.res for cqe in ring.cqes()] == [0, 1] * 24
-    fresh([addr for some in mapped for addr in some])
+    nobodys([addr for some in mapped for addr in some])
     assert bufring.register(ring, bgid=BGID, entries=8, flags=c.IOU_PBUF_RING_MMAP) == 0
     assert bufring.unregister(ring, BGID) == 0
 

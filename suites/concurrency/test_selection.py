@@ -7,7 +7,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from ctypes import memmove, memset, sizeof
+from ctypes import c_int, memmove, memset, sizeof
 
 import pytest
 
@@ -18,7 +18,7 @@ from ringrig.uring.group import Group, bids, legacy, remove_legacy
 from ringrig.uring.requests import selecting
 from ringrig.uring.ring import Cqe
 from ringrig.uring.structs import io_uring_buf_status
-from ringrig.uring.walks import Call, Walks, enter, read, register, write
+from ringrig.uring.walks import Call, Walks, enter, on_one_processor, read, register, urgent, write
 
 pytestmark = pytest.mark.ends_within(5)
 
@@ -213,33 +213,62 @@ def test_the_head_only_moves_on(
     assert flow.group.head() == COUNT
 
 
+class Slot:
+    """READS READs of 8 bytes, shown, from one slot of 64; `lengths(n)` are calls that set its length to 4 and to 64, n times in all."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.ring, self._arena = subject.ring, subject.arena
+        self.group = Group(self.ring, subject.arena, bgid=700, entries=1)
+        assert self.group.register() == 0
+        subject.owns(700)
+        memset(self.group.data, 0xA5, 64)
+        self.group.publish(700)
+        self.group.memory.producer = READS
+        for _ in range(READS):
+            self.group.queue_read(length=8)
+        assert self.ring.show() == READS
+
+    def lengths(self, count: int) -> list[Call]:
+        at = self.group.memory.address_of(0) + self.group.memory.layout.entry.len.offset
+        reader, writer = (self._arena.own(end) for end in os.pipe2(os.O_NONBLOCK))
+        assert os.write(writer, bytes((4, 64)) * (count // 2)) == count
+        return [read(reader, at, 1)] * count
+
+    def check(self) -> None:
+        """What was found too long was cut to what it was compared with: never more than was asked for."""
+        found = self.ring.complete(READS)
+        assert {cqe.bid for cqe in found} == {700}
+        assert {cqe.res for cqe in found} <= {4, 8}
+        assert self.group.content(0, 64)[8:] == b"\xa5" * 56
+
+
 def test_a_length_that_changes_is_read_once(make_ring: Callable[..., Subject]) -> None:
     """1024 READs of 8 bytes from one slot, whose length another task sets to 4 and to 64 in turn: 4 bytes or 8, never more.
 
-    The length that is found too short is the one that is used: io_ring_buffer_select(), READ_ONCE(buf->len); 98b6fa62c84f
+    io_ring_buffer_select(), READ_ONCE(buf->len); 98b6fa62c84f
     """
-    subject = make_ring(entries=READS)
-    group = Group(subject.ring, subject.arena, bgid=700, entries=1)
-    assert group.register() == 0
-    subject.owns(700)
-    memset(group.data, 0xA5, group.size)
-    group.publish(700)
-    group.memory.producer = READS
-    length = group.memory.address_of(0) + group.memory.layout.entry.len.offset
-    reader, writer = (subject.arena.own(end) for end in os.pipe2(os.O_NONBLOCK))
-    lengths = bytes((4, 64)) * 4 * READS
-    assert os.write(writer, lengths) == len(lengths)
-    for _ in range(READS):
-        group.queue_read(length=8)
-    assert subject.ring.show() == READS
-    submitter = [enter(subject.ring.fd, READS // 16)] * 16
+    slot = Slot(make_ring(entries=READS))
 
-    with Walks([read(reader, length, 1)] * len(lengths), submitter) as walks:
+    with Walks(slot.lengths(8 * READS), [enter(slot.ring.fd, READS // 16)] * 16) as walks:
         walks.go()
         results = walks.results()
-        found = subject.ring.complete(READS)
+        slot.check()
 
     assert [set(some) for some in results] == [{1}, {READS // 16}]
-    assert {cqe.bid for cqe in found} == {700}
-    assert {cqe.res for cqe in found} <= {4, 8}
-    assert group.content(0, 64)[8:] == b"\xa5" * 56
+
+
+def test_a_length_that_changes_at_any_instant_is_read_once(
+    make_ring: Callable[..., Subject], instants: list[Call]
+) -> None:
+    """The same, and the length changes 200 times whenever a timer goes off: in a preemptible kernel between any two instructions."""
+    slot, priority = Slot(make_ring(entries=READS)), c_int(1)
+    changes = [one for pair in zip(instants, slot.lengths(len(instants)), strict=True) for one in pair]
+
+    with on_one_processor(), Walks([urgent(priority), *changes], [enter(slot.ring.fd)] * READS) as walks:
+        walks.go()
+        (allowed, *changed), entered = walks.results()
+        slot.check()
+
+    assert allowed in {0, -errno.EPERM}
+    assert set(changed) == {0, 1}
+    assert set(entered) == {1}

@@ -49,6 +49,28 @@ def test_the_end_comes_with_the_last_data(make_ring: Callable[..., Subject], wir
 
 
 @pytest.mark.needs("recv_multishot")
+def test_an_end_made_here_comes_with_the_last_data(
+    make_ring: Callable[..., Subject], make_wire: Callable[..., Wire]
+) -> None:
+    """A multishot receive of TCP waits; data comes, and its socket is shut for reading, before it looks: both are reported.
+
+    What was shut on this side is no byte that is left (tcp_inq_hint()): only a second look finds the end, and nobody wakes
+    it again. io_poll_check_events(); liburing #1549, 6.12.86.
+    """
+    late, wire = make_ring(flags=LATE), make_wire(tcp=True)
+    shelf = Shelf(late, SIZES)
+    shelf.queue(c.IORING_OP_RECV, wire.near, ioprio=c.IORING_RECV_MULTISHOT)
+    assert late.ring.submit() == 1
+    wire.feed(incoming(0, 24))
+    wire.shut()
+
+    found = [Reply.of(cqe.res, cqe.flags) for cqe in late.ring.complete(2)]
+
+    assert found == [Reply(res=24, bid=5, more=True), Reply(res=0)]
+    assert shelf.left() == [(bid, 64) for bid in (300, 2, 8)]
+
+
+@pytest.mark.needs("recv_multishot")
 def test_data_that_another_took_is_no_end(make_ring: Callable[..., Subject], wire: Wire) -> None:
     """A multishot receive waits; data comes twice, and another takes it before it looks, four times over. It goes on
     waiting, once: what comes then is reported once, and so is its cancellation.
