@@ -16,6 +16,7 @@ import ctypes
 import os
 import select
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from ctypes import Array
 from types import TracebackType
@@ -30,17 +31,16 @@ from ringrig.uring.syscalls import Row, run, table
 Call = tuple[int, ...]
 """Number and arguments of a system call."""
 
-_NR_READ, _NR_WRITE, _NR_SCHED_YIELD, _NR_NANOSLEEP, _NR_SCHED_SETSCHEDULER, _NR_PRCTL = (
-    0,
-    1,
-    24,
-    35,
-    144,
-    157,
-)
+_NR_READ, _NR_WRITE, _NR_SCHED_YIELD, _NR_PRCTL = 0, 1, 24, 157
+_NR_NANOSLEEP, _NR_SCHED_SETSCHEDULER = 35, 144
 _PR_SET_PDEATHSIG, _SIGKILL = 1, 9
 _EFD_SEMAPHORE = 1
 
+_BUILT = set(os.uname().version.split())
+INSTANTS = 2000 if _BUILT & {"PREEMPT", "PREEMPT_RT"} else 400 if "PREEMPT_DYNAMIC" in _BUILT else 100
+"""Where a system call is not interrupted few do; PREEMPT_DYNAMIC may be either."""
+if time.clock_getres(time.CLOCK_MONOTONIC) > 1e-4:  # timers go by ticks, and each takes two
+    INSTANTS = 8
 YIELD: Call = (_NR_SCHED_YIELD,)
 """Give the processor away: where the kernel has one only, and is not preempted, walks meet nowhere else."""
 

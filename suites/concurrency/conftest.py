@@ -7,16 +7,12 @@ the scheduler's. On a kernel with one processor that is not preempted they meet 
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from ringrig.uring.structs import kernel_timespec
-from ringrig.uring.walks import YIELD, Call, nap
-
-INSTANTS = 200 if time.clock_getres(time.CLOCK_MONOTONIC) < 1e-4 else 8
-"""Where timers go by ticks each takes two."""
+from ringrig.uring.walks import INSTANTS, YIELD, Call, nap
 
 
 @pytest.fixture(params=["amber", "birch", "cedar"])
@@ -37,6 +33,6 @@ def scattered(dice: random.Random) -> Callable[[Sequence[Call]], list[Call]]:
 
 @pytest.fixture
 def instants(dice: random.Random) -> Iterator[list[Call]]:
-    """Naps until 200 instants of no rhythm, 2 to 40 us apart."""
-    naps = [kernel_timespec(tv_nsec=dice.randrange(2_000, 40_000)) for _ in range(INSTANTS)]
+    """Naps until so many instants of no rhythm, 1 to 10 us apart."""
+    naps = [kernel_timespec(tv_nsec=dice.randrange(1_000, 10_000)) for _ in range(INSTANTS)]
     yield [nap(one) for one in naps]

@@ -144,7 +144,7 @@ def test_a_ring_is_mapped_whole_or_not(
 
 @pytest.mark.needs("mmap")
 def test_mapping_is_interrupted_anywhere(make_ring: Callable[..., Subject], instants: list[Call]) -> None:
-    """A ring in kernel memory goes and comes 200 times under mmap()s, of which every other has no room: whenever a timer goes off.
+    """A ring in kernel memory goes, or comes back, each time a timer goes off, under mmap()s of which three in four have no room.
 
     Who changes it is urgent and on the same processor: in a preemptible kernel that happens between any two instructions
     of what looks the list up and holds it while its pages are mapped. io_pbuf_get_bl(), CVE-2024-35880
@@ -152,8 +152,9 @@ def test_mapping_is_interrupted_anywhere(make_ring: Callable[..., Subject], inst
     subject = make_ring()
     fd, gone, priority = subject.ring.fd, io_uring_buf_reg(bgid=BGID), c_int(1)
     reg = io_uring_buf_reg(ring_entries=PAGE // 16, bgid=BGID, flags=c.IOU_PBUF_RING_MMAP)
-    change = [one for nap in instants for one in (nap, give_up(fd, gone), take(fd, reg))]
-    maps = [(NR_MMAP, 0, NOWHERE, *mapping(fd)[3:]), mapping(fd)] * 1000
+    turns = [give_up(fd, gone), take(fd, reg)] * (len(instants) // 2)
+    change = [one for pair in zip(instants, turns, strict=True) for one in pair]
+    maps = [*[(NR_MMAP, 0, NOWHERE, *mapping(fd)[3:])] * 3, mapping(fd)] * len(instants)
     assert bufring.register(subject.ring, bgid=BGID, entries=PAGE // 16, flags=c.IOU_PBUF_RING_MMAP) == 0
 
     with on_one_processor(), Walks([urgent(priority), *change], maps, processes=True) as walks:

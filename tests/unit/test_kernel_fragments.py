@@ -19,6 +19,7 @@ NAMES = [
     "kcsan",
     "kmemleak",
     "preempt",
+    "slub",
     "trace",
     "um",
 ]
