@@ -54,6 +54,7 @@ class Pool:
         sqe.user_data = 99
 
 
+@pytest.mark.slow
 @pytest.mark.needs("recv_multishot")
 @pytest.mark.parametrize("processes", [False, True], ids=["threads", "processes"])
 @pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)

@@ -38,6 +38,7 @@ def _stays_flat(oracles: Sequence[Oracle], name: str, *, shared: bool) -> None:
     assert not found, f"{ROUNDS} rounds of {name} leave behind: {left}"
 
 
+@pytest.mark.slow
 @pytest.mark.needs("pin_counters", "vmallocinfo", "slabinfo")
 @loops()
 def test_counts_stay_flat(name: str, shared_kernel: bool) -> None:
@@ -48,6 +49,7 @@ def test_counts_stay_flat(name: str, shared_kernel: bool) -> None:
     _stays_flat([PINS, SLAB, *[AREAS] * of_user_memory], name, shared=shared_kernel)
 
 
+@pytest.mark.slow
 @pytest.mark.needs("own_kernel")
 @loops("register_kernel_memory", "map_kernel_memory", "map_too_little", "end_with_kernel_memory")
 def test_pages_come_back(name: str) -> None:
@@ -55,6 +57,7 @@ def test_pages_come_back(name: str) -> None:
     _stays_flat([PAGES], name, shared=False)
 
 
+@pytest.mark.slow
 @pytest.mark.needs("memcg")
 @loops()
 def test_the_charge_stays_flat(name: str) -> None:
@@ -76,6 +79,7 @@ KEPT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("oracle, flags", KEPT.values(), ids=KEPT)
 def test_what_is_kept_is_seen(ring: Subject, oracle: Oracle | None, flags: int) -> None:
     """A thousand rings that are not given back: a count that stays flat here would say nothing anywhere."""
@@ -98,6 +102,7 @@ def test_what_is_kept_is_seen(ring: Subject, oracle: Oracle | None, flags: int) 
         assert grown
 
 
+@pytest.mark.slow
 @pytest.mark.needs("memcg")
 @pytest.mark.parametrize("what", ["buffers", "groups"])
 def test_what_is_provided_is_charged(ring: Subject, what: str) -> None:

@@ -76,6 +76,7 @@ def test_a_round_without_data_limits_no_later_one(ring: Subject, pipe: Pipe, kin
     assert shelf.cancelled() == [Reply(res=-errno.ECANCELED)]
 
 
+@pytest.mark.slow
 @each_kind
 @each_op
 @pytest.mark.parametrize("when", ["there", "later"])

@@ -44,6 +44,7 @@ SLOT_OPS = [
 SIX = tuple(Buffer(bid=bid) for bid in (0x8000, 3, 0, 0xFFFF, 12, 0x7FFF))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", TRANSFERS)
 def test_the_index_wraps_at_65536(
     make_ring: Callable[..., Subject], profile: Profile, call: Transfer
@@ -86,8 +87,11 @@ def test_a_bundle_goes_over_the_wrap(
 @pytest.mark.parametrize("opcode", SLOT_OPS)
 @pytest.mark.parametrize(
     "entries, start",
-    [(2 * A_PAGE, A_PAGE - 2), (4 * A_PAGE, 3 * A_PAGE - 2), (32768, 32766)],
-    ids=["first_page_end", "third_page_end", "last_of_32768"],
+    [
+        pytest.param(2 * A_PAGE, A_PAGE - 2, id="first_page_end"),
+        pytest.param(4 * A_PAGE, 3 * A_PAGE - 2, id="third_page_end"),
+        pytest.param(32768, 32766, id="last_of_32768", marks=pytest.mark.slow),
+    ],
 )
 def test_slots_around_a_page_end(
     make_ring: Callable[..., Subject], make_wire: Callable[..., Wire], entries: int, start: int, opcode: int
