@@ -78,9 +78,9 @@ def hasten(config: pytest.Config) -> None:
     """In a child whose failures only mean that a case runs again: spare it what makes them good to read."""
     config.option.tbstyle = "native"
     if not set(config.option.reportchars) & set("AP"):  # nobody wants to see what passing cases print
-        manager = config.pluginmanager.unregister(name="capturemanager")
-        assert manager is not None
-        manager.stop_global_capturing()
+        capture = config.pluginmanager.unregister(name="capturemanager")
+        assert capture is not None
+        capture.stop_global_capturing()
 
 
 def tell(

@@ -52,8 +52,12 @@ class Wire:
 
     def shut(self) -> None:
         """No more data from the request's end's side: it sees the end of the stream once it has read what is there."""
-        with socket.socket(fileno=fcntl.fcntl(self.near, fcntl.F_DUPFD_CLOEXEC, 0)) as near:
+        with self._near() as near:
             near.shutdown(socket.SHUT_RD)
+
+    def _near(self) -> socket.socket:
+        """The request's end as Python knows sockets; closing it leaves `near` open."""
+        return socket.socket(fileno=fcntl.fcntl(self.near, fcntl.F_DUPFD_CLOEXEC, 0))
 
     def close(self) -> None:
         """Nobody is there any more: what is sent fails."""
@@ -61,7 +65,7 @@ class Wire:
 
     def narrow(self) -> None:
         """The request's end takes as little as can be (SO_SNDBUF) before a send has to wait."""
-        with socket.socket(fileno=fcntl.fcntl(self.near, fcntl.F_DUPFD_CLOEXEC, 0)) as near:
+        with self._near() as near:
             near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
 
     def received(self, length: int = 0) -> bytes:

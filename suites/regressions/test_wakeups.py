@@ -23,6 +23,14 @@ LATE = c.IORING_SETUP_SINGLE_ISSUER | c.IORING_SETUP_DEFER_TASKRUN
 """Requests see nothing before io_uring_enter() of the task that made the ring."""
 
 
+def waiting(late: Subject, wire: Wire) -> Shelf:
+    """A multishot RECV that waits for what comes, and the buffers it takes from."""
+    shelf = Shelf(late, SIZES)
+    shelf.queue(c.IORING_OP_RECV, wire.near, ioprio=c.IORING_RECV_MULTISHOT)
+    assert late.ring.submit() == 1
+    return shelf
+
+
 @pytest.fixture(params=["unix", "tcp"])
 def wire(request: pytest.FixtureRequest, make_wire: Callable[..., Wire]) -> Wire:
     return make_wire(tcp=request.param == "tcp")
@@ -35,9 +43,7 @@ def test_the_end_comes_with_the_last_data(make_ring: Callable[..., Subject], wir
     Live: two wakeups are one look, and nobody wakes it again. io_poll_check_events(); liburing #1549, 6.12.86.
     """
     late = make_ring(flags=LATE)
-    shelf = Shelf(late, SIZES)
-    shelf.queue(c.IORING_OP_RECV, wire.near, ioprio=c.IORING_RECV_MULTISHOT)
-    assert late.ring.submit() == 1
+    shelf = waiting(late, wire)
     wire.feed(incoming(0, 24))
     wire.end()
 
@@ -58,9 +64,7 @@ def test_an_end_made_here_comes_with_the_last_data(
     it again. io_poll_check_events(); liburing #1549, 6.12.86.
     """
     late, wire = make_ring(flags=LATE), make_wire(tcp=True)
-    shelf = Shelf(late, SIZES)
-    shelf.queue(c.IORING_OP_RECV, wire.near, ioprio=c.IORING_RECV_MULTISHOT)
-    assert late.ring.submit() == 1
+    shelf = waiting(late, wire)
     wire.feed(incoming(0, 24))
     wire.shut()
 
@@ -78,9 +82,7 @@ def test_data_that_another_took_is_no_end(make_ring: Callable[..., Subject], wir
     Live: it is issued anew beside its armed poll. io_poll_check_events(); liburing #778, 6.1.8.
     """
     late = make_ring(flags=LATE)
-    shelf = Shelf(late, SIZES)
-    shelf.queue(c.IORING_OP_RECV, wire.near, ioprio=c.IORING_RECV_MULTISHOT)
-    assert late.ring.submit() == 1
+    shelf = waiting(late, wire)
     for _ in range(4):
         wire.feed(b"some")
         wire.feed(b"more")
