@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from ctypes import c_int
 
 import pytest
 
 from ringrig.uring.structs import kernel_timespec
-from ringrig.uring.walks import INSTANTS, YIELD, Call, nap
+from ringrig.uring.walks import INSTANTS, YIELD, Call, nap, urgent
 
 
 @pytest.fixture(params=["amber", "birch", "cedar"])
@@ -32,7 +33,17 @@ def scattered(dice: random.Random) -> Callable[[Sequence[Call]], list[Call]]:
 
 
 @pytest.fixture
-def instants(dice: random.Random) -> Iterator[list[Call]]:
-    """Naps until so many instants of no rhythm, 1 to 10 us apart."""
-    naps = [kernel_timespec(tv_nsec=dice.randrange(1_000, 10_000)) for _ in range(INSTANTS)]
-    yield [nap(one) for one in naps]
+def interrupting(dice: random.Random) -> Iterator[Callable[[Sequence[Call]], list[Call]]]:
+    """interrupting(calls): urgent(), then each call when a timer goes off, 1 to 10 us after the one before."""
+    priority, naps = (
+        c_int(1),
+        [kernel_timespec(tv_nsec=dice.randrange(1_000, 10_000)) for _ in range(INSTANTS)],
+    )
+
+    def make(calls: Sequence[Call]) -> list[Call]:
+        return [
+            urgent(priority),
+            *(one for ts, call in zip(naps, calls, strict=True) for one in (nap(ts), call)),
+        ]
+
+    yield make

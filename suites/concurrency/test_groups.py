@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import random
 from collections.abc import Callable, Sequence
-from ctypes import c_int, memset, string_at
+from ctypes import memset, string_at
 
 import pytest
 
@@ -17,7 +17,7 @@ from ringrig.uring.group import Group, remove_legacy
 from ringrig.uring.requests import selecting
 from ringrig.uring.structs import io_uring_buf_reg, io_uring_sqe
 from ringrig.uring.syscalls import NR_MMAP
-from ringrig.uring.walks import Call, Walks, enter, give_up, on_one_processor, take, urgent
+from ringrig.uring.walks import INSTANTS, Call, Walks, enter, give_up, on_one_processor, take
 
 pytestmark = pytest.mark.ends_within(5)
 
@@ -143,21 +143,20 @@ def test_a_ring_is_mapped_whole_or_not(
 
 
 @pytest.mark.needs("mmap")
-def test_mapping_is_interrupted_anywhere(make_ring: Callable[..., Subject], instants: list[Call]) -> None:
+def test_mapping_is_interrupted_anywhere(make_ring: Callable[..., Subject], interrupting: Scatter) -> None:
     """A ring in kernel memory goes, or comes back, each time a timer goes off, under mmap()s of which three in four have no room.
 
     Who changes it is urgent and on the same processor: in a preemptible kernel that happens between any two instructions
     of what looks the list up and holds it while its pages are mapped. io_pbuf_get_bl(), CVE-2024-35880
     """
     subject = make_ring()
-    fd, gone, priority = subject.ring.fd, io_uring_buf_reg(bgid=BGID), c_int(1)
+    fd, gone = subject.ring.fd, io_uring_buf_reg(bgid=BGID)
     reg = io_uring_buf_reg(ring_entries=PAGE // 16, bgid=BGID, flags=c.IOU_PBUF_RING_MMAP)
-    turns = [give_up(fd, gone), take(fd, reg)] * (len(instants) // 2)
-    change = [one for pair in zip(instants, turns, strict=True) for one in pair]
-    maps = [*[(NR_MMAP, 0, NOWHERE, *mapping(fd)[3:])] * 3, mapping(fd)] * len(instants)
+    change = interrupting([give_up(fd, gone), take(fd, reg)] * (INSTANTS // 2))
+    maps = [*[(NR_MMAP, 0, NOWHERE, *mapping(fd)[3:])] * 3, mapping(fd)] * INSTANTS
     assert bufring.register(subject.ring, bgid=BGID, entries=PAGE // 16, flags=c.IOU_PBUF_RING_MMAP) == 0
 
-    with on_one_processor(), Walks([urgent(priority), *change], maps, processes=True) as walks:
+    with on_one_processor(), Walks(change, maps, processes=True) as walks:
         walks.go()
         (allowed, *changes), mapped = walks.results()
 

@@ -7,7 +7,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from ctypes import c_int, memmove, memset, sizeof
+from ctypes import memmove, memset, sizeof
 
 import pytest
 
@@ -18,7 +18,7 @@ from ringrig.uring.group import Group, bids, legacy, remove_legacy
 from ringrig.uring.requests import selecting
 from ringrig.uring.ring import Cqe
 from ringrig.uring.structs import io_uring_buf_status
-from ringrig.uring.walks import INSTANTS, Call, Walks, enter, on_one_processor, read, register, urgent, write
+from ringrig.uring.walks import INSTANTS, Call, Walks, enter, on_one_processor, read, register, write
 
 pytestmark = pytest.mark.ends_within(5)
 
@@ -258,16 +258,13 @@ def test_a_length_that_changes_is_read_once(make_ring: Callable[..., Subject]) -
 
 
 def test_a_length_that_changes_at_any_instant_is_read_once(
-    make_ring: Callable[..., Subject], instants: list[Call]
+    make_ring: Callable[..., Subject], interrupting: Scatter
 ) -> None:
     """The same, and the length changes each time a timer goes off: in a preemptible kernel between any two instructions."""
-    slot, priority = Slot(make_ring(entries=READS)), c_int(1)
-    changes = [one for pair in zip(instants, slot.lengths(len(instants)), strict=True) for one in pair]
+    slot = Slot(make_ring(entries=READS))
+    changes = interrupting(slot.lengths(INSTANTS))
 
-    with (
-        on_one_processor(),
-        Walks([urgent(priority), *changes], [enter(slot.ring.fd, 4)] * (READS // 4)) as walks,
-    ):
+    with on_one_processor(), Walks(changes, [enter(slot.ring.fd, 4)] * (READS // 4)) as walks:
         walks.go()
         (allowed, *changed), entered = walks.results()
         slot.check()
