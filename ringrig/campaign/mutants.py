@@ -11,7 +11,7 @@ from typing import Any
 
 from ringrig.errors import BadCatalogue
 
-ORIGINS = ("chosen", "generated", "reverted", "frozen")
+ORIGINS = ("chosen", "generated", "reverted", "thawed", "frozen")
 TOOLS = ("kasan", "kmemleak", "kcsan", "lockdep", "faults", "disks", "preempt")
 _KINDS = ("expr", "stmt")
 _NEEDED = ("file", "function", "kind", "original", "mutated")
