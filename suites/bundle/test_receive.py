@@ -233,6 +233,25 @@ def test_without_length_a_large_buffer_is_filled(ring: Subject, wire: Wire) -> N
     assert shelf.written() == spread(sizes, (10_000,))
 
 
+def test_without_length_the_longest_buffer_waits(ring: Subject, wire: Wire) -> None:
+    """A buffer of 4 GiB less a byte, no length, and nothing there yet: it waits, and takes the 40 bytes that come.
+
+    io_ring_buffers_peek(): INT_MAX; a length of -1 to the socket's int would end it at once, with 0 (sock_rcvlowat())
+    """
+    group = Group(ring.ring, ring.arena)
+    assert group.register() == 0
+    ring.owns(group.bgid)
+    group.publish(5, size=0xFFFFFFFF)
+
+    selecting(ring.ring, c.IORING_OP_RECV, wire.near, bgid=group.bgid).ioprio = c.IORING_RECVSEND_BUNDLE
+    assert ring.ring.submit() == 1
+    assert ring.ring.cqes() == []
+    wire.send(incoming(0, 40))
+
+    assert to_the_end(ring.ring) == [Reply(res=40, bid=5)]
+    assert (group.content(5, 64), group.head()) == (incoming(0, 40) + bytes(24), 1)
+
+
 @pytest.mark.parametrize("length", [0, 100], ids=["no_length", "length"])
 def test_no_group(ring: Subject, wire: Wire, length: int) -> None:
     """Nobody made the group: -ENOENT (a plain RECV says -ENOBUFS). io_buffers_peek()"""
@@ -293,6 +312,22 @@ def test_io_wq_takes_one_buffer_a_round(ring: Subject, wire: Wire, told: bool) -
     assert found == [Reply(res=sum(pieces), bid=BGID, nonempty=told)]
     assert shelf.written() == spread(sizes, pieces)
     assert shelf.head() == len(pieces)
+
+
+def test_io_wq_has_the_vector_of_an_earlier_bundle(ring: Subject, make_wire: Callable[..., Wire]) -> None:
+    """A bundle of four leaves its vector with the memory that an IOSQE_ASYNC one then uses, and io-wq gives both back, once.
+
+    Twice is noticed by KASAN alone. io_netmsg_recycle(): IO_URING_F_UNLOCKED
+    """
+    sizes = {**FOUR, 50: 64, 51: 64}
+    shelf, wire = Shelf(ring, sizes), make_wire()
+    for length, flags in ((256, 0), (64, c.IOSQE_ASYNC)):
+        wire.feed(incoming(0 if length == 256 else 256, length))
+        shelf.queue(c.IORING_OP_RECV, wire.near, length=length, ioprio=c.IORING_RECVSEND_BUNDLE, flags=flags)
+        [reply] = shelf.to_the_end()
+        assert reply.res == length
+    assert shelf.written() == spread(sizes, (64,) * 5)
+    assert shelf.left() == [(51, 64)]
 
 
 def test_io_wq_appends_from_its_own_group(ring: Subject, make_wire: Callable[..., Wire]) -> None:

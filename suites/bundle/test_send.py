@@ -110,18 +110,31 @@ def test_provided_buffers_go_one_by_one(
 SINGLE = {"no_length": (0, 64), "shorter": (40, 40), "equal": (64, 64), "longer": (200, 64)}
 
 
+EARLIER = {20: 64, 21: 64, 22: 64, 23: 64}
+
+
+@pytest.mark.parametrize("before", [{}, EARLIER], ids=["alone", "after_a_bundle"])
 @pytest.mark.parametrize("length, sent", SINGLE.values(), ids=SINGLE)
 def test_a_plain_send_takes_one_buffer(
-    ring: Subject, make_wire: Callable[..., Wire], length: int, sent: int
+    ring: Subject, make_wire: Callable[..., Wire], length: int, sent: int, before: Mapping[int, int]
 ) -> None:
-    """Without the flag: one buffer, and no more than it holds. io_send(): nr_iovs 1"""
-    shelf, wire = Shelf(ring, FOUR), make_wire()
+    """Without the flag: one buffer, and no more than it holds, also where a bundle of four has left its vector.
+
+    io_send(): nr_iovs 1; the request's memory is used again
+    """
+    shelf, wire = Shelf(ring, {**before, **FOUR}, published=len(before)), make_wire()
     stream = shelf.load()
+    if before:
+        other = make_wire()
+        shelf.queue(c.IORING_OP_SEND, other.near, ioprio=BUNDLE)
+        assert shelf.to_the_end() == [Reply(res=256, bid=20)]
+    for bid in FOUR:
+        shelf.provide(bid)
 
     shelf.queue(c.IORING_OP_SEND, wire.near, length=length)
 
     assert shelf.to_the_end() == [Reply(res=sent, bid=9)]
-    assert wire.received() == stream[:sent]
+    assert wire.received() == stream[sum(before.values()) :][:sent]
     assert shelf.left() == list(FOUR.items())[1:]
 
 

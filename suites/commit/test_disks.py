@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -42,9 +43,9 @@ def disk(request: pytest.FixtureRequest) -> Iterator[int]:
     arena.close()
 
 
-def three_buffers(ring: Subject, kind: Kind) -> Group:
+def three_buffers(ring: Subject, kind: Kind, size: int = SIZE) -> Group:
     """Group 7: buffers 5, 6 and 7, in pages of their own."""
-    group = Group(ring.ring, ring.arena, entries=4, size=SIZE)
+    group = Group(ring.ring, ring.arena, entries=4, size=size)
     if kind is Kind.RING:
         assert group.register() == 0
         ring.owns(group.bgid)
@@ -52,7 +53,7 @@ def three_buffers(ring: Subject, kind: Kind) -> Group:
     else:
         for bid in (5, 6, 7):
             addr = group.address_of(bid)
-            assert legacy(ring.ring, bgid=group.bgid, addr=addr, size=SIZE, count=1, bid=bid) == 0
+            assert legacy(ring.ring, bgid=group.bgid, addr=addr, size=size, count=1, bid=bid) == 0
     return group
 
 
@@ -109,3 +110,25 @@ def test_a_polled_read(make_ring: Callable[..., Subject], disk: int, kind: Kind)
     assert group.content(5, SIZE) == DATA[:SIZE]
     if kind is Kind.RING:
         assert (group.entry(0).bid, group.read(disk, length=SIZE).bid) == (5, 6)
+
+
+@pytest.mark.needs("loop_disk")
+@pytest.mark.parametrize("disk", ["loop"], indirect=True)
+@each_kind
+def test_a_read_of_which_half_is_there(ring: Subject, disk: int, kind: Kind) -> None:
+    """READ through the page cache, which has the first page alone: the rest comes later, behind it, in the same buffer.
+
+    io_read(): a short read goes on from the state of the iterator that was kept as the buffer was imported
+    """
+    cached = ring.arena.own(os.open(f"/proc/self/fd/{disk}", os.O_RDONLY))
+    os.posix_fadvise(cached, 0, 0, os.POSIX_FADV_RANDOM)
+    group = three_buffers(ring, kind, len(DATA))
+    os.posix_fadvise(cached, 0, 0, os.POSIX_FADV_DONTNEED)
+    assert os.pread(cached, 1, 0) == DATA[:1]
+
+    selecting(ring.ring, c.IORING_OP_READ, cached, bgid=group.bgid, length=len(DATA)).off = 0
+    cqe = ring.ring.complete()[0]
+
+    assert Reply.of(cqe.res, cqe.flags) == Reply(res=len(DATA), bid=5)
+    assert group.content(5, len(DATA)) == DATA
+    assert left(group) == [6, 7, None, None]

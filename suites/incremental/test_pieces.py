@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from ctypes import string_at
 from dataclasses import dataclass
 
 import pytest
 
 from ringrig.model.increments import Increments
-from ringrig.model.shelf import Shelf
+from ringrig.model.shelf import Shelf, to_the_end
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Reply, incoming
 from ringrig.uring import consts as c
+from ringrig.uring import libc
+from ringrig.uring.group import Group
+from ringrig.uring.requests import selecting
 from ringrig.uring.wire import Wire
 
 pytestmark = [pytest.mark.needs("inc"), pytest.mark.ends_within(3)]
@@ -27,6 +31,7 @@ class Pieces:
     min_left: int = 0
 
 
+_RW = libc.PROT_READ | libc.PROT_WRITE
 THREE = {300: 64, 2: 64, 0xFFFF: 64}
 TABLE = {
     "halves": Pieces(sizes=THREE, pieces=(32, 32, 32)),
@@ -120,3 +125,24 @@ def test_any_sizes_and_pieces(ring: Subject, make_wire: Callable[..., Wire], see
 
     assert (shelf.rests(), shelf.head()) == (model.rests(), 8)
     assert shelf.written() == model.written()
+
+
+def test_a_buffer_beyond_4_gib(ring: Subject, make_wire: Callable[..., Wire]) -> None:
+    """Two pieces into a buffer whose address takes more than 32 bits: the entry keeps all of them. (User-Mode Linux maps below.)"""
+    beyond = 0x7_6543_2000
+    addr = libc.mmap(libc.PAGE_SIZE, _RW, libc.MAP_PRIVATE | libc.MAP_ANONYMOUS, addr=beyond)
+    assert addr == beyond
+    ring.arena.adopt(addr, libc.PAGE_SIZE)
+    group, wire = Group(ring.ring, ring.arena, flags=c.IOU_PBUF_RING_INC), make_wire()
+    assert group.register() == 0
+    ring.owns(group.bgid)
+    group.memory.publish(addr, 64, 5)
+
+    for done, piece in ((0, 24), (24, 30)):
+        wire.feed(incoming(done, piece))
+        selecting(ring.ring, c.IORING_OP_RECV, wire.near, bgid=group.bgid, length=64)
+        assert to_the_end(ring.ring) == [Reply(res=piece, bid=5, buf_more=True)]
+
+    entry = group.entry(0)
+    assert (entry.addr, entry.len, entry.bid) == (addr + 54, 10, 5)
+    assert string_at(addr, 64) == incoming(0, 54) + bytes(10)

@@ -137,17 +137,21 @@ def _end_of_user_space(ring: Subject) -> int:
     return bad
 
 
-@pytest.mark.parametrize("count", [2, 3, MOST], ids=["two", "three", "most"])
-def test_all_of_a_range_lies_in_user_space(ring: Subject, count: int) -> None:
+@pytest.mark.parametrize(
+    "count, size",
+    [(2, 64), (3, 64), (MOST, 64), (MOST, 1 << 16)],
+    ids=["two", "three", "most", "4_gib"],
+)
+def test_all_of_a_range_lies_in_user_space(ring: Subject, count: int, size: int) -> None:
     """A range whose first buffer ends where user space does: -EFAULT, no group comes of it. Up to there: 0.
 
-    io_provide_buffers_prep(): access_ok() of all buffers
+    io_provide_buffers_prep(): access_ok() of all buffers; 65536 of 64 KiB are a length that 32 bits do not hold
     """
     end = _end_of_user_space(ring)
 
-    assert legacy(ring.ring, bgid=7, addr=end - 64, size=64, count=1) == 0
-    refused = legacy(ring.ring, bgid=9, addr=end - 64, size=64, count=count)
-    allowed = legacy(ring.ring, bgid=10, addr=end - 128, size=64, count=2)
+    assert legacy(ring.ring, bgid=7, addr=end - size, size=size, count=1) == 0
+    refused = legacy(ring.ring, bgid=9, addr=end - size, size=size, count=count)
+    allowed = legacy(ring.ring, bgid=10, addr=end - 2 * size, size=size, count=2)
 
     assert (name_of(refused), name_of(allowed)) == (name_of(-errno.EFAULT), "0")
     assert [remove_legacy(ring.ring, bgid=bgid, count=3) for bgid in (7, 10)] == [1, 2]
@@ -174,3 +178,24 @@ def test_a_long_buffer_is_filled_to_its_end(ring: Subject, size: int, count: int
         assert (cqe.res, cqe.bid) == (size, 40 + number)
 
     assert ctypes.string_at(addr, size * count) == pattern[:-1]
+
+
+def test_the_second_of_two_longest_buffers(ring: Subject) -> None:
+    """Two buffers of 2 GiB, more than a request can move: the second begins where the first one ends.
+
+    io_add_buffers(): the length is capped (MAX_RW_COUNT), the next address is not
+    """
+    size = 1 << 31
+    nothing = libc.MAP_PRIVATE | libc.MAP_ANONYMOUS | libc.MAP_NORESERVE
+    addr = ring.arena.map(2 * size, prot=libc.PROT_NONE, flags=nothing)
+    ring.arena.protect(addr + size, libc.PAGE_SIZE, libc.PROT_READ | libc.PROT_WRITE)
+    file = ring.arena.memfd(libc.PAGE_SIZE)
+    os.pwrite(file, b"\xa5" * 8, 0)
+    assert legacy(ring.ring, bgid=7, addr=addr, size=size, count=2, bid=40) == 0
+    assert remove_legacy(ring.ring, bgid=7, count=1) == 1
+
+    selecting(ring.ring, c.IORING_OP_READ, file, bgid=7, length=8)
+    cqe = ring.ring.complete()[0]
+
+    assert (cqe.res, cqe.bid) == (8, 41)
+    assert ctypes.string_at(addr + size, 9) == b"\xa5" * 8 + b"\0"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from ringrig.model.message import Datagram, Messages, expect_messages
-from ringrig.model.shelf import Shelf
+from ringrig.model.shelf import Rest, Shelf
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import RECVMSG_HEADER, Kind, Reply, incoming
 from ringrig.uring import consts as c
@@ -227,3 +227,26 @@ def test_a_header_that_cannot_be_written(ring: Subject, post: Post, when: str, k
     else:
         group.memory.write(0, group.data, 64, 5)
         assert group.read(length=1).bid == 5
+
+
+@pytest.mark.needs("inc")
+def test_an_incremental_buffer_is_filled(ring: Subject, post: Post) -> None:
+    """Two datagrams into one incremental buffer: header and bytes of each use it up, to its end, which cuts the second.
+
+    io_recvmsg(): the payload's room is less than what is used. io_kbuf_inc_commit()
+    """
+    shelf = Shelf(ring, {5: 64, 9: 64}, flags=c.IOU_PBUF_RING_INC)
+    for length in (12, 40, 8):
+        post.send(Datagram(length=length))
+    _queue(ring, post.near.fileno(), Messages(datagrams=()))
+
+    first, second, third = _replies(ring, 3)
+
+    used = HEADER + 12
+    assert first == Reply(res=used, bid=5, more=True, buf_more=True)
+    assert second == Reply(res=64 - used, bid=5, more=True)
+    assert third == Reply(res=HEADER + 8, bid=9, more=True, buf_more=True)
+    assert shelf.rests() == [Rest(5, used, 0), Rest(9, HEADER + 8, 64 - HEADER - 8)]
+    assert shelf.head() == 1
+    cancel(ring.ring, _REQUEST, own=_CANCEL)
+    assert _replies(ring, 2) == [Reply(res=-errno.ECANCELED)]
