@@ -7,7 +7,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from ctypes import memmove, memset, sizeof
+from ctypes import c_uint64, memmove, memset, sizeof
 
 import pytest
 
@@ -18,6 +18,7 @@ from ringrig.uring.group import Group, bids, legacy, remove_legacy
 from ringrig.uring.requests import selecting
 from ringrig.uring.ring import Cqe
 from ringrig.uring.structs import io_uring_buf_status
+from ringrig.uring.syscalls import run, table
 from ringrig.uring.walks import INSTANTS, Call, Walks, enter, on_one_processor, read, register, write
 
 pytestmark = pytest.mark.ends_within(5)
@@ -154,6 +155,35 @@ def test_what_is_published_meanwhile_is_found_or_not(
     rest = flow.order[len(got) :]
     assert bids(flow.group.read(length=1) for _ in rest) == rest
     assert flow.group.read(length=1).res == -errno.ENOBUFS
+
+
+def test_workers_are_interrupted_anywhere(make_ring: Callable[..., Subject], interrupting: Scatter) -> None:
+    """io-wq's workers READ a byte each, and an urgent task does, on their processor, each time a timer goes off: each has its buffer.
+
+    Who is not under uring_lock as it is issued takes it for the whole of a selection. io_buffer_select()
+    """
+    count = 1 << (2 * INSTANTS - 1).bit_length()
+    ring, arena = (subject := make_ring(entries=count)).ring, subject.arena
+    group = Group(ring, arena, bgid=700, entries=count, size=1)
+    assert group.register() == 0
+    subject.owns(700)
+    group.publish(*range(count))
+    for number in range(count):
+        group.queue_read(length=1, flags=0 if number >= count - INSTANTS else c.IOSQE_ASYNC)
+    assert ring.show() == count
+    here = min(os.sched_getaffinity(0))
+
+    with on_one_processor(), Walks(interrupting([enter(ring.fd)] * INSTANTS)) as walks:
+        assert ring.register(c.IORING_REGISTER_IOWQ_AFF, c_uint64(1 << here), 8) == 0
+        run(submitted := table(enter(ring.fd, count - INSTANTS)))
+        walks.go()
+        [(allowed, *entered)] = walks.results()
+        found = ring.complete(count)
+
+    assert allowed in {0, -errno.EPERM}
+    assert (submitted[0].result, set(entered[1::2])) == (count - INSTANTS, {1})
+    assert {cqe.res for cqe in found} == {1}
+    assert sorted(cqe.bid for cqe in found if cqe.bid is not None) == list(range(count))
 
 
 @pytest.mark.needs("inc")
