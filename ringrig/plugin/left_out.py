@@ -14,6 +14,7 @@ _WHAT_NOW = {
     "compat32": "a kernel with CONFIG_IA32_EMULATION serves it: --config compat32 where it is built here",
     "loop_disk": "root on a kernel with CONFIG_BLK_DEV_LOOP: --config disks where it is built here",
     "fuse_file": "root on a kernel with CONFIG_FUSE_FS: --config disks where it is built here",
+    "caught": "root on a kernel with CONFIG_PREEMPT: --config preempt,slub,kfence in QEMU where it is built here",
     "polled_disk": "root on a kernel with CONFIG_BLK_DEV_NULL_BLK: --config disks where it is built here",
 }
 # What User-Mode Linux has not, whatever the version (docs/guests.md); the same source in QEMU has it.

@@ -140,6 +140,7 @@ def _findings(ring: Ring, arena: Arena, features: int) -> list[tuple[str, str]]:
         ("bundle", "" if features & c.IORING_FEAT_RECVSEND_BUNDLE else "no IORING_FEAT_RECVSEND_BUNDLE"),
         ("compat32", _compat32()),
         ("root", "" if os.geteuid() == 0 else "not run as root"),
+        ("caught", _caught()),
         ("pin_counters", _pin_counters()),
         ("vmallocinfo", _vmallocinfo()),
         ("hugetlb", _hugetlb()),
@@ -300,6 +301,15 @@ def _vmallocinfo() -> str:
             return "" if table.read(1) else "/proc/vmallocinfo is empty"
     except OSError as error:
         return f"/proc/vmallocinfo: {error.strerror}"
+
+
+def _caught() -> str:
+    """Is a task of another process found where it was interrupted, while another processor goes on?"""
+    if not {"PREEMPT", "PREEMPT_RT"} & set(platform.version().split()):
+        return "the kernel is not built with CONFIG_PREEMPT"
+    if len(os.sched_getaffinity(0)) < 2:
+        return "one processor only"
+    return "" if os.access("/proc/self/stack", os.R_OK) else "/proc/PID/stack cannot be read"
 
 
 def _slabinfo() -> str:

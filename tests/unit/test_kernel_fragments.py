@@ -17,6 +17,7 @@ NAMES = [
     "gcov",
     "kasan",
     "kcsan",
+    "kfence",
     "kmemleak",
     "preempt",
     "slub",

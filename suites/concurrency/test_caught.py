@@ -1,0 +1,131 @@
+"""A task that is interrupted inside a system call, and kept there while what it uses is taken away.
+
+Where the kernel itself is preempted, a task that an urgent one interrupts stays where it was, and /proc/PID/stack says
+where that is. So a look-up of ten instructions need not be met by chance: who interrupts it looks first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from ctypes import c_uint32
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from ringrig.model.subject import Subject
+from ringrig.uring import bufring, libc
+from ringrig.uring import consts as c
+from ringrig.uring.bufring import mmap_offset
+from ringrig.uring.memory import Arena
+from ringrig.uring.structs import io_uring_buf_reg
+from ringrig.uring.syscalls import NR_MMAP, run, table
+from ringrig.uring.walks import INSTANTS, Walks, give_up, on_one_processor, take
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs("caught"), pytest.mark.ends_within(20)]
+
+PAGE, BGID = libc.PAGE_SIZE, 700
+NOWHERE = 0x6000_0000_0000
+"""Bytes that lie together nowhere in an address space of 2**47: its programs are in between."""
+GRACE = 0.15
+"""Seconds: some grace periods, and less than urgent tasks may have at a time (/proc/sys/kernel/sched_rt_runtime_us)."""
+CATCHES = 24
+LOOKING_UP = re.compile(rb"asm_sysvec_.*\n\S+ io_(pbuf|mmap)_get_")
+"""The interrupted function, of /proc/PID/stack."""
+MANY = 520
+"""kfree_rcu() waits for 5 seconds, or for a page of pointers (KVFREE_BULK_MAX_ENTR of kernel/rcu/tree.c).
+
+Of rings in kernel memory: pinning other memory can wait for every processor, and one is kept (lru_add_drain_all()).
+"""
+
+
+class Keeper:
+    """This task is urgent, and another one, which keeps this processor from everybody else while kept() is entered."""
+
+    def __init__(self, arena: Arena) -> None:
+        self._asked = arena.own(os.eventfd(0))
+        self._busy = c_uint32.from_address(arena.anon(4, shared=True))
+
+    def __enter__(self) -> Self:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(2))
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        while self._pid == 0:
+            os.eventfd_read(self._asked)
+            while self._busy.value:
+                pass
+        return self
+
+    @contextlib.contextmanager
+    def kept(self, elsewhere: int) -> Iterator[None]:
+        """This task is on the processor `elsewhere`, and the other in its place."""
+        here = os.sched_getaffinity(0)
+        self._busy.value = 1
+        os.eventfd_write(self._asked, 1)
+        os.sched_setaffinity(0, {elsewhere})
+        yield
+        os.sched_setaffinity(0, here)
+        self._busy.value = 0
+
+    def __exit__(self, *_: object) -> None:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+
+@pytest.fixture
+def sampled() -> Iterator[None]:
+    """KFENCE, where the kernel has it, samples an allocation a millisecond: sampled for long, its pool is full of what stays."""
+    interval = Path("/sys/module/kfence/parameters/sample_interval")
+    if not interval.exists():
+        yield
+        return
+    before = interval.read_text()
+    interval.write_text("1")
+    yield
+    interval.write_text(before)
+
+
+@pytest.mark.needs("mmap")
+@pytest.mark.usefixtures("sampled")
+def test_what_mmap_has_found_stays(make_ring: Callable[..., Subject], dice: random.Random) -> None:
+    """A ring in kernel memory goes, and its list is given back, while an mmap() without room is kept inside its look-up.
+
+    io_pbuf_get_bl() takes a reference under RCU, which io_put_bl() waits for; since 6.13 who unregisters waits for mmap_lock.
+    """
+    subject = make_ring()
+    ring, fd = subject.ring, subject.ring.fd
+    other = io_uring_buf_reg(ring_entries=8, bgid=BGID + 1, flags=c.IOU_PBUF_RING_MMAP)
+    gone = io_uring_buf_reg(bgid=BGID + 1)
+    many = table(take(fd, other), give_up(fd, gone))
+    maps = [(NR_MMAP, 0, NOWHERE, libc.PROT_READ, libc.MAP_SHARED, fd, mmap_offset(BGID))] * (40 * INSTANTS)
+    there = max(os.sched_getaffinity(0))
+    caught = instants = 0
+
+    with on_one_processor(), Walks(maps, processes=True) as walks, Keeper(subject.arena) as keeper:
+        stack = subject.arena.own(os.open(f"/proc/{walks.tids[0]}/stack", os.O_RDONLY))
+        assert bufring.register(ring, bgid=BGID, entries=8, flags=c.IOU_PBUF_RING_MMAP) == 0
+        walks.go()
+        while caught < CATCHES and instants < 4 * INSTANTS:
+            time.sleep(dice.uniform(1e-6, 1e-5))
+            instants += 1
+            if not LOOKING_UP.search(os.pread(stack, PAGE, 0)):
+                continue
+            caught += 1
+            with keeper.kept(there):
+                assert bufring.unregister(ring, BGID) == 0
+                run(many, MANY)
+                time.sleep(GRACE)
+            assert [row.failures for row in many] == [0, 0]
+            time.sleep(0.003)  # KFENCE samples the next allocation
+            assert bufring.register(ring, bgid=BGID, entries=8, flags=c.IOU_PBUF_RING_MMAP) == 0
+
+    assert caught, f"mmap() was never interrupted in its look-up, of {instants} times"
+    assert bufring.unregister(ring, BGID) == 0
