@@ -33,8 +33,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.needs("caught"), pytest.mark.ends_wi
 PAGE, BGID = libc.PAGE_SIZE, 700
 NOWHERE = 0x6000_0000_0000
 """Bytes that lie together nowhere in an address space of 2**47: its programs are in between."""
-GRACE = 0.15
-"""Seconds: some grace periods, and less than urgent tasks may have at a time (/proc/sys/kernel/sched_rt_runtime_us)."""
+GRACE, MOST = 0.15, 0.5
+"""Seconds: some grace periods, and less than urgent tasks may have at a time (/proc/sys/kernel/sched_rt_runtime_us).
+
+From 6.13 on who unregisters waits for who is kept, which then goes on after MOST.
+"""
 CATCHES = 24
 LOOKING_UP = re.compile(rb"asm_sysvec_.*\n\S+ io_(pbuf|mmap)_get_")
 """The interrupted function, of /proc/PID/stack."""
@@ -59,7 +62,8 @@ class Keeper:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
         while self._pid == 0:
             os.eventfd_read(self._asked)
-            while self._busy.value:
+            until = time.monotonic() + MOST
+            while self._busy.value and time.monotonic() < until:
                 pass
         return self
 
