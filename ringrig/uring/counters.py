@@ -35,6 +35,11 @@ def multiprocessor() -> bool:
     return "SMP" in os.uname().version.split()
 
 
+def preempted() -> bool:
+    """Is the kernel built to be interrupted inside system calls? PREEMPT_DYNAMIC may or may not be."""
+    return bool({"PREEMPT", "PREEMPT_RT"} & set(os.uname().version.split()))
+
+
 def vmapped_rings() -> int:
     """Areas of vmalloc space that buffer rings hold, by the caller in /proc/vmallocinfo (root)."""
     callers = ("io_pin_pbuf_ring", "io_register_pbuf_ring", "io_region_init_ptr", "io_create_region")

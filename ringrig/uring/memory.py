@@ -43,9 +43,9 @@ class Arena:
         self._maps: list[tuple[int, int]] = []
         self._fds: list[int] = []
 
-    def map(self, length: int, *, prot: int = _RW, flags: int = _ANON, fd: int = -1) -> int:
-        """The address of a new mapping of `length` bytes; OSError where the kernel refuses."""
-        addr = libc.mmap(length, prot, flags | self._where, fd)
+    def map(self, length: int, *, prot: int = _RW, flags: int = _ANON, fd: int = -1, hint: int = 0) -> int:
+        """The address of a new mapping of `length` bytes, `hint` if nothing is there; OSError where the kernel refuses."""
+        addr = libc.mmap(length, prot, flags | self._where, fd, addr=hint)
         if addr < 0:
             raise OSError(-addr, f"mmap of {length} bytes: {os.strerror(-addr)}")
         self._maps.append((addr, length))

@@ -17,7 +17,7 @@ from typing import TypedDict
 
 from ringrig.uring import bufring, compat, fuse, libc
 from ringrig.uring import consts as c
-from ringrig.uring.counters import multiprocessor
+from ringrig.uring.counters import multiprocessor, preempted
 from ringrig.uring.disks import loop_control, null_blk_folder
 from ringrig.uring.faults import Injector
 from ringrig.uring.layout import LAYOUTS, MERGED, RFC, Layout
@@ -305,7 +305,7 @@ def _vmallocinfo() -> str:
 
 def _caught() -> str:
     """Is a task of another process found where it was interrupted, while another processor goes on?"""
-    if not {"PREEMPT", "PREEMPT_RT"} & set(platform.version().split()):
+    if not preempted():
         return "the kernel is not built with CONFIG_PREEMPT"
     if len(os.sched_getaffinity(0)) < 2:
         return "one processor only"

@@ -24,9 +24,11 @@ from typing import Self
 
 from ringrig.uring import consts as c
 from ringrig.uring import libc
+from ringrig.uring.bufring import mmap_offset
+from ringrig.uring.counters import preempted
 from ringrig.uring.memory import Arena
 from ringrig.uring.structs import io_uring_buf_reg, kernel_timespec
-from ringrig.uring.syscalls import Row, run, table
+from ringrig.uring.syscalls import NR_MMAP, Row, run, table
 
 Call = tuple[int, ...]
 """Number and arguments of a system call."""
@@ -36,11 +38,12 @@ _NR_NANOSLEEP, _NR_SCHED_SETSCHEDULER = 35, 144
 _PR_SET_PDEATHSIG, _SIGKILL = 1, 9
 _EFD_SEMAPHORE = 1
 
-_BUILT = set(os.uname().version.split())
-INSTANTS = 2000 if _BUILT & {"PREEMPT", "PREEMPT_RT"} else 400 if "PREEMPT_DYNAMIC" in _BUILT else 100
+INSTANTS = 2000 if preempted() else 400 if "PREEMPT_DYNAMIC" in os.uname().version.split() else 100
 """Where a system call is not interrupted few do; PREEMPT_DYNAMIC may be either."""
 if time.clock_getres(time.CLOCK_MONOTONIC) > 1e-4:  # timers go by ticks, and each takes two
     INSTANTS = 8
+NOWHERE = 0x6000_0000_0000
+"""Bytes that lie together nowhere in an address space of 2**47: its programs are in between."""
 YIELD: Call = (_NR_SCHED_YIELD,)
 """Give the processor away: where the kernel has one only, and is not preempted, walks meet nowhere else."""
 
@@ -63,6 +66,12 @@ def take(fd: int, reg: io_uring_buf_reg) -> Call:
 def give_up(fd: int, reg: io_uring_buf_reg) -> Call:
     """IORING_UNREGISTER_PBUF_RING; `reg` without flags."""
     return register(fd, c.IORING_UNREGISTER_PBUF_RING, reg)
+
+
+def mapping(fd: int, bgid: int, length: int = libc.PAGE_SIZE) -> Call:
+    """mmap() of a group's ring in kernel memory."""
+    protection = libc.PROT_READ | libc.PROT_WRITE
+    return (NR_MMAP, 0, length, protection, libc.MAP_SHARED, fd, mmap_offset(bgid))
 
 
 def nap(time: kernel_timespec) -> Call:

@@ -321,8 +321,8 @@ def test_io_wq_has_the_vector_of_an_earlier_bundle(ring: Subject, make_wire: Cal
     """
     sizes = {**FOUR, 50: 64, 51: 64}
     shelf, wire = Shelf(ring, sizes), make_wire()
-    for length, flags in ((256, 0), (64, c.IOSQE_ASYNC)):
-        wire.feed(incoming(0 if length == 256 else 256, length))
+    for done, length, flags in ((0, 256, 0), (256, 64, c.IOSQE_ASYNC)):
+        wire.feed(incoming(done, length))
         shelf.queue(c.IORING_OP_RECV, wire.near, length=length, ioprio=c.IORING_RECVSEND_BUNDLE, flags=flags)
         [reply] = shelf.to_the_end()
         assert reply.res == length

@@ -7,7 +7,7 @@ the scheduler's. On a kernel with one processor that is not preempted they meet 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from ctypes import c_int
 
 import pytest
@@ -33,12 +33,10 @@ def scattered(dice: random.Random) -> Callable[[Sequence[Call]], list[Call]]:
 
 
 @pytest.fixture
-def interrupting(dice: random.Random) -> Iterator[Callable[[Sequence[Call]], list[Call]]]:
+def interrupting(dice: random.Random) -> Callable[[Sequence[Call]], list[Call]]:
     """interrupting(calls): urgent(), then each call when a timer goes off, 1 to 10 us after the one before."""
-    priority, naps = (
-        c_int(1),
-        [kernel_timespec(tv_nsec=dice.randrange(1_000, 10_000)) for _ in range(INSTANTS)],
-    )
+    priority = c_int(1)
+    naps = [kernel_timespec(tv_nsec=dice.randrange(1_000, 10_000)) for _ in range(INSTANTS)]
 
     def make(calls: Sequence[Call]) -> list[Call]:
         return [
@@ -46,4 +44,4 @@ def interrupting(dice: random.Random) -> Iterator[Callable[[Sequence[Call]], lis
             *(one for ts, call in zip(naps, calls, strict=True) for one in (nap(ts), call)),
         ]
 
-    yield make
+    return make

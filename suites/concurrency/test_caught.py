@@ -22,17 +22,14 @@ import pytest
 from ringrig.model.subject import Subject
 from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
-from ringrig.uring.bufring import mmap_offset
 from ringrig.uring.memory import Arena
 from ringrig.uring.structs import io_uring_buf_reg
-from ringrig.uring.syscalls import NR_MMAP, run, table
-from ringrig.uring.walks import INSTANTS, Walks, give_up, on_one_processor, take
+from ringrig.uring.syscalls import run, table
+from ringrig.uring.walks import INSTANTS, NOWHERE, Walks, give_up, mapping, on_one_processor, take
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("caught"), pytest.mark.ends_within(20)]
 
-PAGE, BGID = libc.PAGE_SIZE, 700
-NOWHERE = 0x6000_0000_0000
-"""Bytes that lie together nowhere in an address space of 2**47: its programs are in between."""
+BGID = 700
 GRACE, MOST = 0.15, 0.5
 """Seconds: some grace periods, and less than urgent tasks may have at a time (/proc/sys/kernel/sched_rt_runtime_us).
 
@@ -109,7 +106,7 @@ def test_what_mmap_has_found_stays(make_ring: Callable[..., Subject], dice: rand
     other = io_uring_buf_reg(ring_entries=8, bgid=BGID + 1, flags=c.IOU_PBUF_RING_MMAP)
     gone = io_uring_buf_reg(bgid=BGID + 1)
     many = table(take(fd, other), give_up(fd, gone))
-    maps = [(NR_MMAP, 0, NOWHERE, libc.PROT_READ, libc.MAP_SHARED, fd, mmap_offset(BGID))] * (40 * INSTANTS)
+    maps = [mapping(fd, BGID, NOWHERE)] * (40 * INSTANTS)
     there = max(os.sched_getaffinity(0))
     caught = instants = 0
 
@@ -120,7 +117,7 @@ def test_what_mmap_has_found_stays(make_ring: Callable[..., Subject], dice: rand
         while caught < CATCHES and instants < 4 * INSTANTS:
             time.sleep(dice.uniform(1e-6, 1e-5))
             instants += 1
-            if not LOOKING_UP.search(os.pread(stack, PAGE, 0)):
+            if not LOOKING_UP.search(os.pread(stack, libc.PAGE_SIZE, 0)):
                 continue
             caught += 1
             with keeper.kept(there):

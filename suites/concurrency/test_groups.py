@@ -12,24 +12,25 @@ import pytest
 from ringrig.model.subject import Subject
 from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
-from ringrig.uring.bufring import mmap_offset
 from ringrig.uring.group import Group, remove_legacy
 from ringrig.uring.requests import selecting
 from ringrig.uring.structs import io_uring_buf_reg, io_uring_sqe
-from ringrig.uring.syscalls import NR_MMAP
-from ringrig.uring.walks import INSTANTS, Call, Walks, enter, give_up, on_one_processor, take
+from ringrig.uring.walks import (
+    INSTANTS,
+    NOWHERE,
+    Call,
+    Walks,
+    enter,
+    give_up,
+    mapping,
+    on_one_processor,
+    take,
+)
 
 pytestmark = pytest.mark.ends_within(5)
 
 PAGE, BGID, COUNT = libc.PAGE_SIZE, 700, 64
-NOWHERE = 0x6000_0000_0000
-"""Bytes that lie together nowhere in an address space of 2**47: its programs are in between."""
 Scatter = Callable[[Sequence[Call]], list[Call]]
-
-
-def mapping(fd: int) -> Call:
-    """mmap() of group BGID's ring, one page."""
-    return (NR_MMAP, 0, PAGE, libc.PROT_READ | libc.PROT_WRITE, libc.MAP_SHARED, fd, mmap_offset(BGID))
 
 
 def provide(sqe: io_uring_sqe, *, addr: int, bid: int = 0, count: int = 1) -> None:
@@ -128,7 +129,7 @@ def test_a_ring_is_mapped_whole_or_not(
     subject = make_ring()
     fd, gone = subject.ring.fd, io_uring_buf_reg(bgid=BGID)
     reg = io_uring_buf_reg(ring_entries=PAGE // 16, bgid=BGID, flags=c.IOU_PBUF_RING_MMAP)
-    mappers = [scattered([mapping(fd)] * 32) for _ in range(2)]
+    mappers = [scattered([mapping(fd, BGID)] * 32) for _ in range(2)]
 
     with Walks(scattered([take(fd, reg), give_up(fd, gone)] * 32), *mappers) as walks:
         walks.go()
@@ -153,7 +154,7 @@ def test_mapping_is_interrupted_anywhere(make_ring: Callable[..., Subject], inte
     fd, gone = subject.ring.fd, io_uring_buf_reg(bgid=BGID)
     reg = io_uring_buf_reg(ring_entries=PAGE // 16, bgid=BGID, flags=c.IOU_PBUF_RING_MMAP)
     change = interrupting([give_up(fd, gone), take(fd, reg)] * (INSTANTS // 2))
-    maps = [*[(NR_MMAP, 0, NOWHERE, *mapping(fd)[3:])] * 3, mapping(fd)] * INSTANTS
+    maps = [*[mapping(fd, BGID, NOWHERE)] * 3, mapping(fd, BGID)] * INSTANTS
     assert bufring.register(subject.ring, bgid=BGID, entries=PAGE // 16, flags=c.IOU_PBUF_RING_MMAP) == 0
 
     with on_one_processor(), Walks(change, maps, processes=True) as walks:
@@ -183,7 +184,7 @@ def test_an_emptied_group_is_mapped_as_a_ring_or_not(
         remove(ring.sqe())
     assert ring.show() == 48
     change = [enter(fd, 2), take(fd, reg), give_up(fd, gone)]
-    mappers = [scattered([mapping(fd)] * 32) for _ in range(2)]
+    mappers = [scattered([mapping(fd, BGID)] * 32) for _ in range(2)]
 
     with Walks(scattered(change * 24), *mappers) as walks:
         walks.go()

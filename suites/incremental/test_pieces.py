@@ -31,7 +31,6 @@ class Pieces:
     min_left: int = 0
 
 
-_RW = libc.PROT_READ | libc.PROT_WRITE
 THREE = {300: 64, 2: 64, 0xFFFF: 64}
 TABLE = {
     "halves": Pieces(sizes=THREE, pieces=(32, 32, 32)),
@@ -130,9 +129,8 @@ def test_any_sizes_and_pieces(ring: Subject, make_wire: Callable[..., Wire], see
 def test_a_buffer_beyond_4_gib(ring: Subject, make_wire: Callable[..., Wire]) -> None:
     """Two pieces into a buffer whose address takes more than 32 bits: the entry keeps all of them. (User-Mode Linux maps below.)"""
     beyond = 0x7_6543_2000
-    addr = libc.mmap(libc.PAGE_SIZE, _RW, libc.MAP_PRIVATE | libc.MAP_ANONYMOUS, addr=beyond)
+    addr = ring.arena.map(libc.PAGE_SIZE, hint=beyond)
     assert addr == beyond
-    ring.arena.adopt(addr, libc.PAGE_SIZE)
     group, wire = Group(ring.ring, ring.arena, flags=c.IOU_PBUF_RING_INC), make_wire()
     assert group.register() == 0
     ring.owns(group.bgid)
