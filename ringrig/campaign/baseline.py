@@ -9,12 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from _pytest.reports import TestReport
-
 from ringrig import cache
 from ringrig.cache import Say
 from ringrig.campaign.guests import Guests
-from ringrig.campaign.notice import Notice, notice
+from ringrig.campaign.notice import Notice, notice, unexplained
 from ringrig.errors import NotClean
 from ringrig.guest.wire import Message
 from ringrig.plugin.keeper import Keeper
@@ -30,8 +28,8 @@ _WORDS = 600
 class Baseline:
     """`reached`: the mutants whose place each case that passes executes; `seconds`: what it takes.
 
-    `left_out`: cases that are skipped, known to fail, or not reliable on the unchanged kernel, and why; `alone`: cases that
-    pass, but not after others in one process.
+    `left_out`: cases that are skipped, not reliable on the unchanged kernel, or known to trouble it, and why; `alone`: cases
+    that pass, but not after others in one process, and those that fail as is known, whose other failures are told.
     """
 
     reached: dict[str, list[int]]
@@ -91,7 +89,7 @@ def take(guests: Guests, docket: Docket, known: KnownIssues, *, say: Say) -> Bas
 
     def alone(keeper: Keeper, case: str) -> _Run:
         tried = keeper.attempt(docket.request([case], 0))
-        return _Run(case=case, notice=notice(tried, [case]), done=tried.course.done)
+        return _Run(case=case, notice=notice(tried, [case], known), done=tried.course.done)
 
     cases = docket.cases
     say(f"mutant 0, the unchanged kernel: {len(cases)} cases, each by itself")
@@ -108,8 +106,8 @@ def take(guests: Guests, docket: Docket, known: KnownIssues, *, say: Say) -> Bas
             seconds[case] = round(run.done["ended"] - run.done["began"], 4)
         elif run.notice.how == "skip":
             left_out[case] = run.notice.what
-        elif _is_known(run.done, known):
-            left_out[case] = "a known issue"
+        elif known.speak_of(case) and not _fails_otherwise(run.done, known):
+            left_out[case] = f"a known issue: {run.notice.how}"
         else:
             failed.append(run)
     again = [run for run in guests.map(alone, [run.case for run in failed]) if run.notice is not None]
@@ -126,7 +124,9 @@ def take(guests: Guests, docket: Docket, known: KnownIssues, *, say: Say) -> Bas
             f"No case passes on the unchanged kernel: {why}.",
             next_step="name other cases, or another command",
         )
-    lonely = [] if docket.commands else _lonely(guests, docket, list(reached), say)
+    lonely = [case for case in reached if known.speak_of(case)]
+    if not docket.commands:
+        lonely += _lonely(guests, docket, [case for case in reached if case not in lonely], known, say)
     return Baseline(reached=reached, seconds=seconds, left_out=left_out, alone=lonely)
 
 
@@ -137,19 +137,17 @@ def _told(runs: Iterator[_Run], total: int, say: Say) -> Iterator[_Run]:
         yield run
 
 
-def _is_known(done: dict[str, Any], known: KnownIssues) -> bool:
-    reports = [TestReport._from_json(dict(data)) for data in done.get("reports") or []]
-    known.apply(reports)
-    return bool(reports) and not any(report.failed for report in reports)
+def _fails_otherwise(done: dict[str, Any], known: KnownIssues) -> bool:
+    return any(report["outcome"] == "failed" for report in unexplained(done.get("reports") or [], known))
 
 
-def _lonely(guests: Guests, docket: Docket, cases: Sequence[str], say: Say) -> list[str]:
+def _lonely(guests: Guests, docket: Docket, cases: Sequence[str], known: KnownIssues, say: Say) -> list[str]:
     """Cases that notice something that is not there when others have run before them in the same process."""
 
     def together(keeper: Keeper, group: list[str]) -> list[str]:
         found = []
         while group:
-            seen = notice(keeper.attempt(docket.request(group, 0)), group)
+            seen = notice(keeper.attempt(docket.request(group, 0)), group, known)
             if seen is None:
                 break
             at = group.index(seen.case) if seen.case else 0

@@ -168,7 +168,16 @@ def _campaign(chosen: argparse.Namespace, wanted: Wanted, root: Path, say: Say) 
             baseline_seconds=round(time.monotonic() - began, 1),
         )
         _write_patches(campaign, trial)
-        _judge(campaign, docket=docket, chosen=chosen, wanted=wanted, trial=trial, guests=guests, say=say)
+        _judge(
+            campaign,
+            docket=docket,
+            known=known,
+            chosen=chosen,
+            wanted=wanted,
+            trial=trial,
+            guests=guests,
+            say=say,
+        )
         campaign.boots = guests.boots
     for one in (one for one in catalogue if _wanted(one, chosen)):
         if why := trial.placed.stale.get(one.id):
@@ -186,6 +195,7 @@ def _judge(
     campaign: Campaign,
     *,
     docket: Docket,
+    known: KnownIssues,
     chosen: argparse.Namespace,
     wanted: Wanted,
     trial: kernel.Trial,
@@ -203,7 +213,7 @@ def _judge(
     }
     history = cache.folder() / f"kills-{trial.sources.series}.json"
     before: dict[str, str] = json.loads(history.read_text()) if history.exists() else {}
-    court = Court(campaign.baseline, docket, on_trial, before=before, full=chosen.full)
+    court = Court(campaign.baseline, docket, on_trial, known=known, before=before, full=chosen.full)
     queue = [number for number in on_trial if number not in apart]
     say(f"{len(queue)} mutants on trial")
     began = time.monotonic()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from _pytest.reports import TestReport
 
 from ringrig.plugin.judge import ending, of_splat
 from ringrig.plugin.keeper import Tried
+from ringrig.plugin.known_issues import KnownIssues
 
 _MARK = re.compile(r"ringrig: (?:begin|goes on) \d+ (\S.*)$", re.MULTILINE)
 _ERRNO = re.compile(r"\bE[A-Z]{3,}\b")
@@ -32,8 +36,8 @@ class Notice:
         return self.how in _COSTLY
 
 
-def notice(tried: Tried, cases: list[str]) -> Notice | None:
-    """None: all of `cases` passed, and nothing else happened."""
+def notice(tried: Tried, cases: list[str], known: KnownIssues) -> Notice | None:
+    """None: all of `cases` passed or, if it is one, failed as is known, and nothing else happened."""
     done = tried.course.done
     if tried.course.end != "done":
         marks = [name for name in _MARK.findall(tried.course.console) if name.strip() in cases]
@@ -48,8 +52,15 @@ def notice(tried: Tried, cases: list[str]) -> Notice | None:
         return Notice(case=case if sure else None, how=trouble.kind, what=trouble.what[:_WORDS])
     if "said" in done:
         return _status(case, done["status"], done["said"])
-    failure = _failure(done["reports"])
+    failure = _failure(unexplained(done["reports"], known))
     return None if failure is None else Notice(case=case, how=failure[0], what=failure[1])
+
+
+def unexplained(reports: Sequence[dict[str, object]], known: KnownIssues) -> list[dict[str, object]]:
+    """All but the failures that a known issue of this kernel explains."""
+    found = [TestReport._from_json(dict(data)) for data in reports]
+    known.apply(found)
+    return [one for one, report in zip(reports, found, strict=True) if report.outcome == one["outcome"]]
 
 
 def _failure(reports: list[dict[str, object]]) -> tuple[str, str] | None:

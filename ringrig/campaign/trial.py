@@ -11,6 +11,7 @@ from ringrig.campaign.baseline import COMPANY, Baseline, Docket
 from ringrig.campaign.mutants import Mutant
 from ringrig.campaign.notice import Notice, notice
 from ringrig.plugin.keeper import Keeper
+from ringrig.plugin.known_issues import KnownIssues
 
 TIMES = 3
 _FIRST = 6
@@ -62,10 +63,11 @@ class Court:
         docket: Docket,
         mutants: Mapping[int, Mutant],
         *,
+        known: KnownIssues,
         before: Mapping[str, str],
         full: bool,
     ) -> None:
-        self._baseline, self._mutants, self._before = baseline, mutants, before
+        self._baseline, self._mutants, self._before, self._known = baseline, mutants, before, known
         self._full, self._docket = full, docket
         self._kills: Counter[str] = Counter()
         self._near: Counter[tuple[str, str]] = Counter()
@@ -157,4 +159,6 @@ class Court:
         longest = max(self._baseline.seconds[case] for case in cases)
         limit = max(_LEAST, _TIMES_LONGER * longest)
         seconds = None if patient else limit
-        return notice(keeper.attempt(self._docket.request(cases, number), seconds=seconds), cases)
+        return notice(
+            keeper.attempt(self._docket.request(cases, number), seconds=seconds), cases, self._known
+        )

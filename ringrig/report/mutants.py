@@ -96,7 +96,7 @@ def _tell_times(console: Console, campaign: Campaign) -> None:
     tried = [one for one in campaign.verdicts if one.cases]
     cases, left_out = len(campaign.baseline.reached), len(campaign.baseline.left_out)
     console.print(
-        f"\n{cases} cases pass on mutant 0 ({left_out} left out: skipped or known issues) in {campaign.baseline_seconds:.0f} s; "
+        f"\n{cases} cases pass on mutant 0, or fail as is known ({left_out} left out) in {campaign.baseline_seconds:.0f} s; "
         f"{len(tried)} mutants in {campaign.judging_seconds:.0f} s, {campaign.boots} guests ({campaign.guest}); "
         f"{campaign.seconds:.0f} s in all",
         markup=False,

@@ -2,6 +2,7 @@
 
 import signal
 from collections import Counter
+from datetime import date
 
 import pytest
 
@@ -14,10 +15,23 @@ from ringrig.errors import NotClean
 from ringrig.plugin.blame import Ran
 from ringrig.plugin.judge import Course, Judgement, Trouble
 from ringrig.plugin.keeper import Tried
-from ringrig.plugin.known_issues import KnownIssues
+from ringrig.plugin.known_issues import Issue, KnownIssues
 
 CASES = [f"suites/test_a.py::test_{letter}" for letter in "abcdefgh"]
 A, B, C, D = CASES[:4]
+NONE_KNOWN = KnownIssues([])
+KNOWN = KnownIssues(
+    [
+        Issue(
+            id="leak",
+            title="A leak.",
+            case=C,
+            shows="16 are left",
+            link="https://x",
+            expires=date(2999, 1, 1),
+        )
+    ]
+)
 
 
 def report(outcome, longrepr=None, *, when="call", nodeid=A):
@@ -78,7 +92,7 @@ def trouble(kind, what="words"):
 )  # fmt: skip
 def test_how_an_attempt_noticed(attempt, how, what):
     """In the words of whoever noticed: a case that turns to skipping notices, too."""
-    seen = notice(attempt, [A])
+    seen = notice(attempt, [A], NONE_KNOWN)
 
     assert (seen and seen.how) == how
     assert seen is None or (seen.case == A and what in seen.what)
@@ -86,7 +100,9 @@ def test_how_an_attempt_noticed(attempt, how, what):
 
 def test_what_loses_the_guest_says_more_than_a_deadline():
     """A case that cannot be killed has run out of its time, too."""
-    seen = notice(tried(troubles=[trouble("timeout"), trouble("hang", "stuck")], reports=None), [A])
+    seen = notice(
+        tried(troubles=[trouble("timeout"), trouble("hang", "stuck")], reports=None), [A], NONE_KNOWN
+    )
 
     assert (seen.how, seen.what, seen.costly) == ("hang", "stuck", True)
 
@@ -95,15 +111,15 @@ def test_of_several_the_one_that_stopped_is_it():
     """A dot for each that passed before."""
     failed = [report("failed", crash("no"))]
 
-    assert notice(tried(passed=2, reports=failed), CASES).case == C
-    assert notice(tried(passed=2, reports=None, troubles=[trouble("died")]), CASES).case == C
+    assert notice(tried(passed=2, reports=failed), CASES, NONE_KNOWN).case == C
+    assert notice(tried(passed=2, reports=None, troubles=[trouble("died")]), CASES, NONE_KNOWN).case == C
 
 
 @pytest.mark.parametrize("kind", ["pins", "taint", "splat"])
 def test_after_several_that_passed_nobody_says_which(kind):
     """Any of them may be it; a single one is."""
-    assert notice(tried(passed=7, troubles=[trouble(kind)]), CASES).case is None
-    assert notice(tried(troubles=[trouble(kind)]), [A]).case == A
+    assert notice(tried(passed=7, troubles=[trouble(kind)]), CASES, NONE_KNOWN).case is None
+    assert notice(tried(troubles=[trouble(kind)]), [A], NONE_KNOWN).case == A
 
 
 def test_a_guest_that_died_has_told_where_it_was():
@@ -111,8 +127,8 @@ def test_a_guest_that_died_has_told_where_it_was():
     console = f"ringrig: begin 3 {A}\n[  1.0] ringrig: goes on 3 {B}\r\nKernel panic\n"
     attempt = tried(end="dead", console=console, troubles=[trouble("panic")])
 
-    assert notice(attempt, [A, B, C]).case == B
-    assert notice(tried(end="dead", troubles=[trouble("panic")]), [A, B]).case is None
+    assert notice(attempt, [A, B, C], NONE_KNOWN).case == B
+    assert notice(tried(end="dead", troubles=[trouble("panic")]), [A, B], NONE_KNOWN).case is None
 
 
 class FakeKeeper:
@@ -126,7 +142,7 @@ class FakeKeeper:
         cases = [CASES[number] for number in message["cases"]] if "cases" in message else [message["command"]]
         mutant = message["mutant"]
         self.asked.append((mutant, cases))
-        loud = None
+        loud, reached = None, hex(sum(1 << one for one in (1, 2) if cases[0] != D))
         for number, case in enumerate(cases):
             what = self.notices.get(mutant, {}).get(case)
             if isinstance(what, list):
@@ -141,8 +157,9 @@ class FakeKeeper:
                 self.leaking = True
                 return tried(passed=number, reports=[report("failed", crash("leaks"))])
             elif what or self.leaking:
-                return tried(passed=number, reports=[report("failed", crash(str(what)))])
-        reached = hex(sum(1 << one for one in (1, 2) if cases[0] != D))
+                return tried(
+                    passed=number, reached=reached, reports=[report("failed", str(what), nodeid=case)]
+                )
         return tried(passed=len(cases) - 1, troubles=[loud] if loud else [], reached=reached)
 
     def renew(self):
@@ -157,7 +174,7 @@ def mutant(id, *, function="f"):
     return Mutant(id=id, origin="chosen", edits=(edit,))
 
 
-def court(*, full=False, before=None, alone=(), cases=CASES, commands=False, mutants=None):
+def court(*, full=False, known=NONE_KNOWN, before=None, alone=(), cases=CASES, commands=False, mutants=None):
     mutants = mutants or {1: mutant("one"), 2: mutant("two"), 3: mutant("three", function="g")}
     base = Baseline(
         reached={case: sorted(mutants) for case in cases},
@@ -165,7 +182,8 @@ def court(*, full=False, before=None, alone=(), cases=CASES, commands=False, mut
         left_out={},
         alone=list(alone),
     )
-    return Court(base, Docket(cases=cases, commands=commands), mutants, before=before or {}, full=full)
+    docket = Docket(cases=cases, commands=commands)
+    return Court(base, docket, mutants, known=known, before=before or {}, full=full)
 
 
 def test_what_nobody_notices_survives_all_cases():
@@ -312,6 +330,15 @@ def test_commands_are_asked_one_by_one():
     assert verdict.kills[0].case == "./b"
 
 
+def test_a_case_that_fails_as_known_notices_what_makes_it_fail_otherwise():
+    """It has no company; the failure that is known says nothing, another one does."""
+    hidden = court(known=KNOWN, alone=[C]).judge(FakeKeeper({1: {C: "16 are left"}}), 1)
+    shown = court(known=KNOWN, alone=[C]).judge(FakeKeeper({1: {C: "17 are left"}, 0: {C: "16 are left"}}), 1)
+
+    assert hidden.result == "survived"
+    assert [(one.case, one.what) for one in shown.kills] == [(C, "17 are left")]
+
+
 class FakeGuests:
     def __init__(self, keeper):
         self.keeper = keeper
@@ -320,9 +347,9 @@ class FakeGuests:
         return (work(self.keeper, job) for job in jobs)
 
 
-def take(keeper, known=()):
+def take(keeper, known=NONE_KNOWN):
     docket = Docket(cases=CASES, commands=False)
-    return baselines.take(FakeGuests(keeper), docket, KnownIssues(known), say=lambda _: None)
+    return baselines.take(FakeGuests(keeper), docket, known, say=lambda _: None)
 
 
 def test_the_baseline_says_what_each_case_reaches():
@@ -349,6 +376,21 @@ def test_a_case_that_fails_once_is_left_out():
 
     assert "passed when run again" in base.left_out[C]
     assert C not in base.reached
+
+
+def test_a_case_that_fails_as_known_is_on_the_list_by_itself():
+    """What it reaches is known, too; where it is known to trouble the kernel it is left out."""
+    base = take(FakeKeeper({0: {C: "16 are left"}}), KNOWN)
+    loud = take(FakeKeeper({0: {C: "pins"}}), KNOWN)
+
+    assert (base.reached[C], base.alone, base.left_out) == ([1, 2], [C], {})
+    assert (loud.left_out, C in loud.reached) == ({C: "a known issue: pins"}, False)
+
+
+def test_what_a_known_case_is_not_known_for_is_no_clean_kernel():
+    """Its words are those of the issue, or it fails."""
+    with pytest.raises(NotClean, match="17 are left"):
+        take(FakeKeeper({0: {C: "17 are left"}}), KNOWN)
 
 
 def test_nothing_that_passes_is_no_baseline():
