@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(Path(__file__).parent))
 
 import bisect_history  # noqa: E402
+from cluster import scheduler, worker  # noqa: E402
 
 
 def rig(*words, code=0):
@@ -72,6 +73,27 @@ def test_with_three_at_a_time(history):
 
     assert told["culprit"]["id"] == culprit
     assert told["rounds"] <= 4
+
+
+def test_on_two_workers(history, tmp_path):
+    """The same commit, of kernels that are built here and tried there, two at a time; both had something to do."""
+    with (
+        scheduler(tmp_path) as address,
+        worker(address, "one", tmp_path, suite=ROOT) as (_, one),
+        worker(address, "two", tmp_path, suite=ROOT) as (_, two),
+    ):
+        told, culprit, _ = bisected(history, "sure", "--jobs=2", f"--cluster={address}")
+
+    assert told["culprit"]["id"] == culprit
+    assert told["confidence"] >= 0.99
+    assert all("begins" in log.read_text() for log in (one, two))
+
+
+def test_in_qemu(history):
+    """The commit that breaks the case each time; a kernel boots in some seconds there."""
+    told, culprit, _ = bisected(history, "sure", "--guest=qemu")
+
+    assert told["culprit"]["id"] == culprit
 
 
 def test_among_commits_that_cannot_be_tried_all_are_named(history):
