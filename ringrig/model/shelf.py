@@ -12,6 +12,7 @@ from ringrig.model.transfer import Kind, Reply, incoming
 from ringrig.uring.group import Group, legacy
 from ringrig.uring.requests import cancel, selecting
 from ringrig.uring.ring import Ring
+from ringrig.uring.structs import io_uring_sqe
 
 BGID = 7
 _CANARY, _FILL = 64, 0xA5
@@ -121,11 +122,12 @@ class Shelf:
 
     def queue(
         self, opcode: int, fd: int, *, length: int = 0, ioprio: int = 0, msg_flags: int = 0, flags: int = 0
-    ) -> None:
-        """Queue a request that selects from the group."""
+    ) -> io_uring_sqe:
+        """Queue a request that selects from the group, and may have other fields set before it is submitted."""
         sqe = selecting(self.ring, opcode, fd, bgid=BGID, length=length)
         sqe.ioprio, sqe.msg_flags, sqe.user_data = ioprio, msg_flags, REQUEST
         sqe.flags |= flags
+        return sqe
 
     def to_the_end(self) -> list[Reply]:
         """Submit, and wait for all completions of the one request, up to its last."""

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from ringrig.model.shelf import Rest, Shelf, spread, to_the_end
+from ringrig.model.shelf import BGID, Rest, Shelf, spread, to_the_end
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Reply, incoming
 from ringrig.uring import consts as c
@@ -124,6 +124,55 @@ def test_a_failing_append_uses_nothing_up(ring: Subject, make_wire: Callable[...
     assert shelf.head() == 1
     assert shelf.group.entry(1) == (addr, 64, 300)
     assert shelf.written() == spread(sizes, (64,))
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["unmapped", "empty"])
+def test_a_failing_append_is_the_last_round(
+    ring: Subject, make_wire: Callable[..., Wire], empty: bool
+) -> None:
+    """TCP, a multishot, 160 bytes, the second buffer is not mapped or has no bytes: the first is reported, without F_MORE.
+
+    The errors are -EFAULT and io_ring_buffers_peek()'s -ENOBUFS; what the first part got is told instead. io_recv(): mshot_finished
+    """
+    sizes = {9: 64, 300: 64, 4: 64}
+    shelf, wire = Shelf(ring, sizes), make_wire(tcp=True)
+    bad = (ring.arena.anon(64), 0, 300) if empty else (ring.arena.unmapped(64), 64, 300)
+    shelf.group.memory.write(1, *bad)
+    wire.feed(incoming(0, 160))
+    shelf.queue(c.IORING_OP_RECV, wire.near, ioprio=c.IORING_RECVSEND_BUNDLE | c.IORING_RECV_MULTISHOT)
+
+    found = shelf.to_the_end()
+
+    assert [(reply.res, reply.bid, reply.more) for reply in found] == [(64, 9, False)]
+    assert (shelf.head(), wire.unread()) == (1, 96)
+    assert shelf.group.entry(1) == bad
+    assert shelf.written() == spread(sizes, (64,))
+
+
+@pytest.mark.parametrize("bid", [BGID, 9], ids=["bid_of_the_group", "another_bid"])
+def test_a_first_part_counts_once(ring: Subject, make_wire: Callable[..., Wire], bid: int) -> None:
+    """TCP, MSG_WAITALL, length 64: 40 bytes, then 88 more: 64 in two parts, 64 appended from the same group, 128 in all.
+
+    io_recv_finish(): what this round got is without what earlier ones did (done_io). Live in 6.12: __io_put_kbuf_ring()
+    knows the group no more in the second part, and what is appended comes from the group whose number is the first bid.
+    """
+    sizes = {bid: 64, 300: 64, 4: 64}
+    shelf, wire = Shelf(ring, sizes), make_wire(tcp=True)
+    wire.feed(incoming(0, 40))
+    shelf.queue(
+        c.IORING_OP_RECV,
+        wire.near,
+        length=64,
+        ioprio=c.IORING_RECVSEND_BUNDLE,
+        msg_flags=socket.MSG_WAITALL,
+    )
+    assert ring.ring.submit() == 1
+    assert ring.ring.cqes() == []
+    wire.send(incoming(40, 88))
+
+    assert shelf.to_the_end() == [Reply(res=128, bid=bid)]
+    assert shelf.head() == 2
+    assert shelf.written() == spread(sizes, (64, 64))
 
 
 @pytest.mark.parametrize("ioprio", [0, c.IORING_RECVSEND_BUNDLE], ids=["plain", "bundle"])

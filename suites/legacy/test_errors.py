@@ -43,6 +43,8 @@ PROVIDE = (
     Wrong(name="bid_beyond_16_bits", error=errno.E2BIG, fields={"off": 65536}),
     Wrong(name="last_bid_beyond_16_bits", error=errno.EINVAL, fields={"off": 65535, "fd": 2}),
 )
+TO_THE_TOP = Wrong(name="up_to_the_top", error=errno.EOVERFLOW, fields={_ADDR: (1 << 64) - 64})
+"""The end, 1 << 64, is no address: it is told as beyond all, not as the kernel's."""
 # io_remove_buffers_prep()
 REMOVE = (
     Wrong(name="buffer_select", error=errno.EOPNOTSUPP, fields={"flags": c.IOSQE_BUFFER_SELECT}),
@@ -83,7 +85,7 @@ def _say(ring: Subject, opcode: int, wrongs: tuple[Wrong, ...], **good: int) -> 
     return cqe.res
 
 
-@pytest.mark.parametrize("wrong", PROVIDE, ids=lambda wrong: wrong.name)
+@pytest.mark.parametrize("wrong", (*PROVIDE, TO_THE_TOP), ids=lambda wrong: wrong.name)
 def test_providing_wrongly(ring: Subject, wrong: Wrong) -> None:
     """One thing wrong: its errno, and the group's one buffer stays alone. io_provide_buffers_prep()"""
     assert _provide(ring) == 0

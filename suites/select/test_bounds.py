@@ -84,6 +84,35 @@ def test_a_bundle_goes_over_the_wrap(
     assert bids([group.read(length=1), group.read(length=1)]) == [5, None]
 
 
+@pytest.mark.needs("bundle")
+def test_a_bundle_ends_at_a_tail_that_has_wrapped(
+    make_ring: Callable[..., Subject], make_wire: Callable[..., Wire]
+) -> None:
+    """Three buffers from index 65534 on, the tail is 1; behind it lie entries of the lap before: they are not taken.
+
+    io_ring_buffers_peek(): how many there are is a u16
+    """
+    ring = make_ring(4096)
+    group = Group(ring.ring, ring.arena)
+    assert group.register() == 0
+    ring.owns(group.bgid)
+    group.spend(LAP - 2)
+    for slot in range(1, 6):
+        group.memory.write(slot, group.address_of(slot), 64, slot)
+    group.publish(6, 7, 0)
+    wire = make_wire()
+    wire.feed(incoming(0, 320))
+    sqe = selecting(ring.ring, c.IORING_OP_RECV, wire.near, bgid=group.bgid, length=320)
+    sqe.ioprio = c.IORING_RECVSEND_BUNDLE
+
+    cqe = ring.ring.complete()[0]
+
+    assert (cqe.res, cqe.bid, group.head()) == (192, 6, 1)
+    assert b"".join(group.content(bid, 64) for bid in (6, 7, 0)) == incoming(0, 192)
+    assert {group.content(bid, 64) for bid in range(1, 6)} == {bytes(64)}
+    assert wire.unread() == 128
+
+
 @pytest.mark.parametrize("opcode", SLOT_OPS)
 @pytest.mark.parametrize(
     "entries, start",

@@ -57,6 +57,23 @@ def test_each_buffer_has_its_own_size(
     assert scene.written()[1] == ()
 
 
+@pytest.mark.parametrize("length", [0, 10], ids=["no_length", "length"])
+@pytest.mark.parametrize("opcode", [c.IORING_OP_READ, c.IORING_OP_RECV], ids=["read", "recv"])
+def test_an_entry_of_length_0_takes_nothing(
+    ring: Subject, make_wire: Callable[..., Wire], opcode: int, length: int
+) -> None:
+    """100 bytes are there, the entry has an address and no length: 0, no byte is stored or taken. io_ring_buffer_select()"""
+    shelf, wire = Shelf(ring, {5: 0, 2: 64}), make_wire()
+    wire.feed(incoming(0, 100))
+
+    shelf.queue(opcode, wire.near, length=length)
+    found = shelf.to_the_end()
+
+    assert [reply.res for reply in found] == [0]
+    assert shelf.written() == {}
+    assert wire.unread() == 100
+
+
 SIGNED = {"sign_bit": 1 << 31, "all_bits": 0xFFFFFFFF}
 REQUESTS = {
     "read": (c.IORING_OP_READ, 0),
