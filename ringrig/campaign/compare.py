@@ -99,7 +99,6 @@ def compare(first: Ran, second: Ran, *, flaky: Collection[str] = ()) -> Comparis
     def certain(names: Sequence[str]) -> tuple[str, ...]:
         return tuple(name for name in names if name not in flaky)
 
-    seen = {_alike(what) for what in first.splats}
     unseen = {"skipped", "absent"}
     return Comparison(
         newly_failing=certain((*are(GOOD | unseen, BAD), *are(KNOWN, BAD), *are(GOOD, KNOWN))),
@@ -108,8 +107,14 @@ def compare(first: Ran, second: Ran, *, flaky: Collection[str] = ()) -> Comparis
         newly_run=are({"skipped"}, GOOD | KNOWN),
         not_run=tuple(name for name in before if name not in after),
         still_failing=are(BAD, BAD),
-        new_splats={what: names for what, names in second.splats.items() if _alike(what) not in seen},
+        new_splats=unlike(second.splats, first.splats),
     )
+
+
+def unlike(splats: Mapping[str, tuple[str, ...]], others: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Those of `splats` that are none of the others."""
+    seen = {_alike(what) for what in others}
+    return {what: names for what, names in splats.items() if _alike(what) not in seen}
 
 
 def _alike(what: str) -> str:

@@ -13,7 +13,7 @@ from ringrig.errors import NothingRan
 
 NO_BUILD, NO_BOOT = "does not build", "does not boot"
 BREAKS, STILL, MENDS = "breaks", "still broken", "mends"
-NOTHING, IDLE, OK = "nothing ran", "not exercised", "ok"
+NOTHING, IDLE, UNSEEN, NO_CODE, OK = "nothing ran", "not exercised", "not measured", "no code", "ok"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -138,7 +138,9 @@ def judge(
         what: "new splat" for what, names in found.new_splats.items() if not set(names) & set(confirmed)
     }
     settle(row, before)
-    if row.verdict in (IDLE, OK) and all(case.outcome == "skipped" for case in ran.cases.values()):
+    if row.verdict in (IDLE, UNSEEN, NO_CODE, OK) and all(
+        case.outcome == "skipped" for case in ran.cases.values()
+    ):
         row.verdict = NOTHING
 
 
@@ -156,7 +158,7 @@ def settle(row: Row, before: Sequence[Row]) -> None:
     elif row.faults:
         row.verdict = STILL
     else:
-        row.verdict = IDLE if row.exercised == IDLE else OK
+        row.verdict = row.exercised if row.exercised in (IDLE, UNSEEN, NO_CODE) else OK
 
 
 def latest(rows: Sequence[Row]) -> Row | None:

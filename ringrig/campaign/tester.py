@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ringrig.cache import Say, writing
 from ringrig.campaign import exercised
 from ringrig.campaign.asked import Asked
 from ringrig.campaign.base import Applied
-from ringrig.campaign.compare import BAD, GOOD, Ran, compare, read
+from ringrig.campaign.compare import BAD, GOOD, Ran, compare, read, unlike
 from ringrig.campaign.crew import Crew, Task
 from ringrig.campaign.job import Job, Result, finished, interrupted
 from ringrig.campaign.patches import changed
@@ -27,6 +28,15 @@ _RAN = {0, 1, NothingRan.exit_code}
 _DEAD = {NoBoot.exit_code, GuestLacks.exit_code, GuestLost.exit_code}
 _AGAIN = 100
 """So many of the cases that fail are run again: where all of those fail again, the others are believed."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Again:
+    """What cases did when they were run again."""
+
+    ran: set[str] = field(default_factory=set)
+    passed: list[str] = field(default_factory=list)
+    splats: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Tester:
@@ -111,7 +121,9 @@ class Tester:
         # Law 7: the kernel on trial does not choose its judge.
         self._judge = [f"--judged-by={profile_for(self._asked.base.spec, release).name}"]
         failing = [name for name, case in self._base.cases.items() if case.outcome in BAD]
-        series.base_flaky = [*self._again(row, failing), *self._base.wavering]
+        again = self._again(row, failing)
+        self._base = replace(self._base, splats={**self._base.splats, **again.splats})
+        series.base_flaky = [*again.passed, *self._base.wavering]
         series.base_failing = {
             name: self._base.cases[name].why for name in failing if name not in series.base_flaky
         }
@@ -148,29 +160,39 @@ class Tester:
         series, ran = self._series, read(result.folder)
         found = compare(self._base, ran, flaky=series.base_flaky)
         last = latest(series.rows)
-        known = set(last.faults if last is not None else ())
-        doubtful = [name for name in found.newly_failing if name not in known]
-        passed = set(self._again(row, doubtful))
-        confirmed = [name for name in found.newly_failing if name not in passed]
+        known = last.faults if last is not None else {}
+        blamed = [name for names in unlike(found.new_splats, known).values() for name in names]
+        doubtful = [name for name in dict.fromkeys((*found.newly_failing, *blamed)) if name not in known]
+        again = self._again(row, doubtful)
+        confirmed = [name for name in found.newly_failing if name not in again.passed]
+        once = {
+            what: names
+            for what, names in unlike(found.new_splats, again.splats).items()
+            if again.ran.issuperset(names)
+        }
+        found = replace(found, new_splats=unlike(found.new_splats, once))
         if self._asked.lines:
             first = 1 if self._asked.only_tip else row.number
             row.lines = exercised.of(result.folder, changed(self._applied.changes(first, row.number)))
             row.exercised = row.lines.word
         judge(row, found, ran, confirmed=confirmed, before=series.rows, allow_skips=self._asked.allow_skips)
+        row.flaky += once
 
-    def _again(self, row: Row, names: Sequence[str]) -> list[str]:
-        """Of cases that failed, those that pass when they are run again, as many of them as it takes to believe the rest."""
-        passed: list[str] = []
+    def _again(self, row: Row, names: Sequence[str]) -> _Again:
+        """Runs cases again that failed or are blamed for a splat, as many of them as it takes to believe the rest."""
+        told = _Again()
         for at in range(0, len(names), _AGAIN):
             some = names[at : at + _AGAIN]
             self._say(f"{self._name(row.number)}: failing: {len(names)}; running {len(some)} again")
             again = self._once(row.number, some, name=f"again-{at // _AGAIN + 1}")
             row.seconds["again"] = round(row.seconds.get("again", 0.0) + again.seconds, 1)
             mine = [name for name in some if name in again.cases and again.cases[name].outcome in GOOD]
-            passed += mine
+            told.passed += mine
+            told.ran |= set(some)
+            told.splats |= read(again.folder).splats
             if not mine:
                 break
-        return passed
+        return told
 
     def _booted(self, number: int, result: Result) -> Result:
         """A kernel that does not boot is booted once more: a machine can be slow or short of memory for once."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ringrig.cache import Say
 from ringrig.campaign import b4_mail
-from ringrig.campaign.rows import IDLE, NOTHING, STILL, Row, Series
+from ringrig.campaign.rows import IDLE, NOTHING, STILL, UNSEEN, Row, Series
 from ringrig.errors import RigError
 from ringrig.report.matrix import cell
 from ringrig.report.series import changed, story, verdict
@@ -62,7 +62,7 @@ def complaints(row: Row) -> Iterator[str]:
     if row.bad:
         yield f"ERROR: {verdict(row)}: {row.words.splitlines()[0] if row.words else ''}"
         yield from (f"ERROR: {name}: {row.faults[name]}" for name in row.breaks)
-    elif row.verdict in (STILL, NOTHING, IDLE):
+    elif row.verdict in (STILL, NOTHING, IDLE, UNSEEN):
         yield f"{verdict(row)}: {changed(row)}".rstrip(": ")
 
 
@@ -81,7 +81,7 @@ def _of_row(row: Row) -> dict[str, str]:
 
 
 def _status(row: Row) -> str:
-    doubtful = row.verdict in (STILL, NOTHING, IDLE) or row.flaky or row.exercised == "not measured"
+    doubtful = row.verdict in (STILL, NOTHING, IDLE) or row.flaky or row.exercised == UNSEEN
     return "fail" if row.bad else "warn" if doubtful else "pass"
 
 

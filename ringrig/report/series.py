@@ -16,7 +16,7 @@ from rich.table import Table
 
 from ringrig.cache import writing
 from ringrig.campaign.exercised import Lines
-from ringrig.campaign.rows import BREAKS, MENDS, NO_BOOT, NO_BUILD, STILL, Row, Series
+from ringrig.campaign.rows import BREAKS, IDLE, MENDS, NO_BOOT, NO_BUILD, STILL, UNSEEN, Row, Series
 from ringrig.errors import NothingRan
 from ringrig.report import command, folder
 from ringrig.report.compare import listed, named
@@ -168,7 +168,7 @@ def _others(series: Series) -> Iterator[str]:
         if not tip.faults:
             yield from _list(f"left out with patch {tip.number} only", tip.newly_skipped)
     for row in series.patches:
-        if row.exercised in ("not exercised", "not measured"):
+        if row.exercised in (IDLE, UNSEEN):
             yield f"Patch {row.number} is {row.exercised}: none of its changed lines is known to have run."
         if row.lines is not None:
             yield from _missing(row.number, row.lines)

@@ -12,10 +12,13 @@ GOOD = {"a": "passed", "b": "passed", "c": "xfailed", "d": "skipped"}
 
 
 class Machine:
-    """Stands for builds and runs: `outcomes` and `codes` by job, `broken` kernels do not build; `jobs` are those that ran."""
+    """Stands for builds and runs: `outcomes`, `codes` and `splats` ({case: what}) by job, `broken` kernels do not build.
+
+    `jobs` are those that ran.
+    """
 
     def __init__(self):
-        self.outcomes, self.codes, self.broken, self.jobs, self.done = {}, {}, set(), [], {}
+        self.outcomes, self.codes, self.splats, self.broken, self.jobs, self.done = {}, {}, {}, set(), [], {}
 
     def resolve(self, spec, *, wanted, say):
         for patch in wanted.patches:
@@ -36,6 +39,9 @@ class Machine:
             {"nodeid": n, "outcome": o, "seconds": 0.1, "why": f"{o}: 5 != 6", "at": 9.0}
             for n, o in outcomes.items()
         ]
+        for line in lines:
+            if what := self.splats.get(job.name, {}).get(line["nodeid"]):
+                line["troubles"] = [f"splat: {what}"]
         (folder / "results.jsonl").write_text(
             "".join(json.dumps(line) + "\n" for line in lines if code != 15)
         )

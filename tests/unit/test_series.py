@@ -12,7 +12,20 @@ from fakes import kernel_tree, series_machine, threads
 from fakes.series_machine import GOOD
 
 from ringrig.campaign import asked, crew, series, tester
-from ringrig.campaign.rows import BREAKS, MENDS, NO_BOOT, NO_BUILD, NOTHING, OK, STILL
+from ringrig.campaign.rows import (
+    BREAKS,
+    IDLE,
+    MENDS,
+    NO_BOOT,
+    NO_BUILD,
+    NO_CODE,
+    NOTHING,
+    OK,
+    STILL,
+    UNSEEN,
+    Row,
+    settle,
+)
 from ringrig.errors import BadPatch, BadSpec, NoSpace, NoVerdict
 from ringrig.report import series as reports
 
@@ -121,6 +134,49 @@ def test_flaky_cases_break_nothing(machine, tree, capsys):
     assert (found.base_flaky, found.patches[0].flaky, found.patches[0].newly_passing) == (["e"], ["a"], [])
     assert reports.report(found) == 0
     assert "flaky (failed, and passed when run again): 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("word", [IDLE, UNSEEN, NO_CODE])
+def test_a_pass_of_which_nothing_ran_says_so(word):
+    """In its verdict; one of which something ran is ok."""
+    row, other = (Row(number=1, subject="one", exercised=how) for how in (word, "exercised"))
+
+    settle(row, [])
+    settle(other, [])
+
+    assert (row.verdict, other.verdict) == (word, OK)
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["each_time", "once"])
+def test_a_splat_counts_where_it_comes_again(machine, tree, again):
+    """Its case is run again like any that fails; one that came once is told as flaky."""
+    machine.outcomes = {"1-of-3": {**GOOD, "a": "failed"}, "1-of-3-again-1": {"a": "passed"}}
+    machine.splats = {"1-of-3": {"a": "WARNING at kbuf.c:3"}}
+    if again:
+        machine.splats["1-of-3-again-1"] = {"a": "WARNING at kbuf.c:4"}
+
+    found = run(tree)
+
+    row = found.patches[0]
+    assert (row.verdict, row.breaks) == ((BREAKS, ["WARNING at kbuf.c:3"]) if again else (OK, []))
+    assert row.flaky == (["a"] if again else ["a", "WARNING at kbuf.c:3"])
+
+
+def test_a_splat_of_a_case_that_fails_on_the_base_is_looked_at_again(machine, tree):
+    """What the base says when its failing cases are run again is the base's, too."""
+    failing = {**GOOD, "e": "failed"}
+    machine.outcomes = dict.fromkeys(("base", "1-of-3", "2-of-3", "3-of-3"), failing)
+    machine.splats = {
+        "base-again-1": {"e": "BUG: old"},
+        "1-of-3": {"e": "BUG: old"},
+        "2-of-3": {"e": "BUG: new"},
+        "2-of-3-again-1": {"e": "BUG: new"},
+    }
+
+    found = run(tree)
+
+    assert verdicts(found) == [OK, BREAKS, MENDS]
+    assert found.patches[1].breaks == ["BUG: new"]
 
 
 @pytest.mark.parametrize(("tip", "code"), [("skipped", 20), ("passed", 0)])
