@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ringrig.report.folder import JUDGE, Case, Folder, Run
 
@@ -13,6 +15,8 @@ _MOST = 300
 """Failures with their evidence on a page."""
 _LINES = 80
 """Of a failure's own words."""
+_PROGRAMS = Path(__file__).parents[2] / "docs/bugs"
+_MADE_FROM = re.compile(r"Made by ringrig from (\S+?)[,.]$", re.MULTILINE)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,6 +47,8 @@ class Bug:
     link: str
     expires: str
     cells: list[tuple[int, int]] = field(default_factory=list)
+    programs: dict[str, str] = field(default_factory=dict)
+    """Of docs/bugs, by file name: what `rig reproduce` made of a case that shows it here."""
 
 
 def failures(folder: Folder) -> tuple[list[Failure], dict[tuple[int, str], int]]:
@@ -107,6 +113,7 @@ def left_out(folder: Folder) -> list[tuple[str, list[int]]]:
 def bugs(folder: Folder) -> list[Bug]:
     """Those that a case of the folder shows or should show, by title: several known issues may speak of one bug."""
     found: dict[tuple[str, str], Bug] = {}
+    programs = _programs()
     for name in sorted({case.known for run in folder.runs for case in run.cases.values() if case.known}):
         about = next((run.issues[name] for run in folder.runs if name in run.issues), {})
         title, link = about.get("title", name), about.get("link", "")
@@ -116,11 +123,19 @@ def bugs(folder: Folder) -> list[Bug]:
             Bug(ids=[], title=title, link=link, expires=about.get("expires", ""), cells=none),
         )
         bug.ids.append(name)
+        shown_by = {case.nodeid for run in folder.runs for case in run.cases.values() if case.known == name}
+        bug.programs |= {file: text for nodeid, (file, text) in programs.items() if nodeid in shown_by}
         bug.cells = [
             (shown + _count(run, name, "xfailed"), hidden + _count(run, name, "xpassed"))
             for (shown, hidden), run in zip(bug.cells, folder.runs, strict=True)
         ]
     return [found[key] for key in sorted(found)]
+
+
+def _programs() -> dict[str, tuple[str, str]]:
+    """Name and text of each program of docs/bugs, by the case that it was made from."""
+    texts = {file.name: file.read_text(encoding="utf-8") for file in sorted(_PROGRAMS.glob("*.c"))}
+    return {made[1]: (name, text) for name, text in texts.items() if (made := _MADE_FROM.search(text))}
 
 
 def _count(run: Run, known: str, outcome: str) -> int:

@@ -11,7 +11,7 @@ from fakes.folders import ISSUE, LINES, A, B, a_job, a_matrix, a_run
 
 from ringrig import cli
 from ringrig.report import folder as folders
-from ringrig.report import page
+from ringrig.report import page, page_failures
 from ringrig.report.page_failures import command
 
 VOID = {"meta", "input", "br"}
@@ -289,6 +289,20 @@ def test_a_series_is_a_row_for_each_patch(tmp_path):
     ):
         assert words in read.text
     assert "changed lines that no case ran: io_uring/kbuf.c:7,8" in read.text
+
+
+def test_a_known_bug_has_the_program_that_shows_it(tmp_path, monkeypatch):
+    """The one of docs/bugs that was made from a case which shows it in this run."""
+    for name, case in (("mine.c", "test_1[x]"), ("other.c", "test_2")):
+        (tmp_path / name).write_text(f"/*\n * Made by ringrig from {A}::{case},\n * beside y.\n */\n")
+    monkeypatch.setattr(page_failures, "_PROGRAMS", tmp_path)
+    line = {"nodeid": f"{A}::test_1[x]", "outcome": "xfailed", "seconds": 0, "why": "k", "known": ISSUE["id"]}
+    folder = folders.read(a_run(tmp_path / "r", lines=[line], known=[ISSUE]))
+
+    (bug,) = page.bugs(folder)
+
+    assert list(bug.programs) == ["mine.c"]
+    assert "mine.c, which shows it" in Reader(page.text(folder)).text
 
 
 def test_issues_of_one_title_are_one_bug(tmp_path):
