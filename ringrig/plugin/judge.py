@@ -43,6 +43,8 @@ class Course:
     """What the console said meanwhile, for an end that is not `done`."""
     complaints: str = ""
     """What the agent wrote on its standard error."""
+    doomed: bool = False
+    """A task had died in the kernel: it was not waited for to its deadline."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,6 +68,8 @@ def judge(course: Course, *, taint: int, seconds: float, shared: bool, boxed: bo
         return out
     if done["stacks"]:
         what = f"no end after {seconds:.0f} s (--case-timeout, scaled): killed"
+        if course.doomed:
+            what = f"no end after {done['ended'] - done['began']:.0f} s, with a task that died in the kernel: killed"
         out.troubles.append(Trouble(kind="timeout", what=what, detail=done["stacks"]))
     elif "reports" in done and done["reports"] is None:
         out.troubles.append(

@@ -15,10 +15,12 @@ from ringrig.plugin.judge import Course, Judgement, Trouble, judge, logged, of_s
 from ringrig.vm import machine as machines
 from ringrig.vm.machine import Machine
 from ringrig.vm.plan import Plan
-from ringrig.vm.splats import Splat, find_splats
+from ringrig.vm.splats import Splat, a_task_died, find_splats
 
 _TURN_SECONDS = 600.0
 """How long others may keep a case waiting for a kernel that is shared (their own hanging cases included)."""
+_DOOMED_SECONDS = 3.0
+"""How long a case may go on once a task has died in the kernel, at native speed: what that task held nobody gives back."""
 _AHEAD = 2
 """Guests that boot while a case runs, where every case gets its own: as many as there are processors on a small machine."""
 
@@ -221,14 +223,16 @@ class Keeper:
         try:
             machine.link.send({**what, "op": "run", "id": number})
             turn = _TURN_SECONDS if self.plan.shared else 0.0
-            done = self._await(machine, seconds + 2 * min(machine.slowness, 4), turn=turn)
+            done = self._await(machine, seconds + 2 * min(machine.slowness, 4), turn=turn, since=printed)
             if done is None:
+                course.doomed = a_task_died(machine.console(printed))
                 machine.link.send({"op": "abort", "id": number})
                 done = self._await(machine, 4 + 3 * machine.slowness)
-                if again and done is not None and done["ended"] - done["began"] < seconds / 2:
+                stalled = done is not None and done["ended"] - done["began"] < seconds / 2
+                if again and stalled and not course.doomed:
                     self._say(f"{name} had hardly begun when its time was up: the link stalled; once more")
                     return self._course(machine, what, seconds=seconds, again=False)
-            course = Course(end="silent") if done is None else Course(end="done", done=done)
+            course.end, course.done = ("silent", {}) if done is None else ("done", done)
         except Closed:
             machine.await_death()
         if course.end != "done":
@@ -245,9 +249,11 @@ class Keeper:
         )
         return course, ran
 
-    def _await(self, machine: Machine, seconds: float, *, turn: float = 0.0) -> Message | None:
+    def _await(
+        self, machine: Machine, seconds: float, *, turn: float = 0.0, since: int | None = None
+    ) -> Message | None:
         """The agent's next answer; None after `seconds`, which count from its turn where it must wait up to
-        `turn` for one.
+        `turn` for one. `since`: where a task's death on the console shortens them.
         """
         assert machine.link is not None
         limit = time.monotonic() + seconds + turn
@@ -264,6 +270,8 @@ class Keeper:
                 return message
             elif not machine.alive():
                 raise Closed
+            elif since is not None and a_task_died(machine.console(since)):
+                limit, since = min(limit, time.monotonic() + _DOOMED_SECONDS * machine.slowness), None
         return None
 
     def _settle(self, machine: Machine, seconds: float) -> list[Splat]:

@@ -15,7 +15,7 @@ from ringrig.vm.kmsg import LogLine, log_lines
 from ringrig.vm.splat_facts import frames_of, normalise, task_of
 from ringrig.vm.taint import decode_taint
 
-__all__ = ["Splat", "decode_taint", "find_splats"]
+__all__ = ["Splat", "a_task_died", "decode_taint", "find_splats"]
 
 # A silence longer than this (seconds by the stamps) ends a report; an NMI backtrace may wait ten for a CPU.
 _SILENCE = 12.0
@@ -44,6 +44,12 @@ class Splat:
     text: str
     line: int
     fatal: bool
+
+
+def a_task_died(text: str) -> bool:
+    """Whether the kernel ended a task because of a fault of its own (an oops or a BUG(); die())."""
+    heads = (kinds.headline(line.body) for line in log_lines(text) if "[#" in line.body)
+    return any(head is not None and head.die is not None for head in heads)
 
 
 @dataclass(slots=True, kw_only=True)

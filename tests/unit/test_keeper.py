@@ -141,6 +141,32 @@ def test_deadlines_are_longer_where_the_guest_is_slow(keeper, world):
     assert "80 s" in outcome.troubles[0].what
 
 
+OOPS = (
+    "list_add corruption. next->prev should be prev (ffff895e413f5e40), but was 0.",
+    "kernel BUG at lib/list_debug.c:29!",
+    "Oops: invalid opcode: 0000 [#1] SMP NOPTI",
+)
+
+
+@pytest.mark.parametrize("said", [OOPS, ("WARNING: CPU: 0 PID: 9 at io_uring/kbuf.c:300 f+0x1/0x2",)])
+def test_a_case_whose_task_died_in_the_kernel_is_not_waited_for_to_its_deadline(keeper, world, said):
+    """What that task held nobody gives back; after a warning it may well go on."""
+
+    def hangs(machine, number):
+        began = world.now
+        machine.said += world.console(said)
+        machine.aborts = lambda n: world.done(n, reports=None, stacks="thread 7", began=began)
+
+    world.does["a"] = hangs
+    before = world.now
+
+    outcome = keeper.run("a")
+
+    doomed = said is OOPS
+    assert (world.now - before < 6) == doomed
+    assert ("with a task that died in the kernel" in outcome.troubles[0].what) == doomed
+
+
 def test_a_guest_that_answers_no_more_shows_its_stacks_and_is_replaced(keeper, world):
     """A locked-up kernel: abort is not answered either."""
     world.does["a"] = lambda machine, _: None
