@@ -25,7 +25,7 @@ from ringrig.campaign.asked import Asked
 from ringrig.campaign.patches import Given, has_diff, patch_id
 from ringrig.campaign.rows import Series
 from ringrig.errors import BadSpec
-from ringrig.kernel.repo import asks, git
+from ringrig.kernel.repo import asks, git_bytes
 
 
 def run(arguments: Sequence[str], *, root: Path, say: Say) -> tuple[Series, int | None]:
@@ -75,7 +75,7 @@ def _of_review(mail: bytes, chosen: argparse.Namespace) -> Given:
     told = json.loads(Path(tracking).read_text()).get("series", {}) if tracking else {}
     if blob := told.get("thread-blob"):
         return intake.of_bytes(
-            git(["cat-file", "blob", blob], where=Path.cwd()).encode(), chosen.revision, name="the thread"
+            git_bytes(["cat-file", "blob", blob], where=Path.cwd()), chosen.revision, name="the thread"
         )
     subject = b4.LoreSubject(str(intake.mail_of(mail)["Subject"] or ""))
     if subject.expected > 1 or not has_diff(mail):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ringrig.cache import Say
-from ringrig.campaign.patches import Given, Patch, patch_id, write
+from ringrig.campaign.patches import DIFF, Given, Patch, of_commit, patch_id, write
 from ringrig.errors import BadPatch, BadSpec
 from ringrig.kernel import source
-from ringrig.kernel.repo import Repo, asks, commit_of, git, resolved
+from ringrig.kernel.repo import Repo, asks, commit_of, git, git_bytes, resolved
 from ringrig.kernel.spec import FORMS
 
 _SEARCHED = 3000
@@ -38,9 +37,9 @@ class Applied:
 
     def changes(self, first: int, last: int) -> str:
         """The diff that patches make, from the one numbered `first` to `last`."""
-        return self.repo.difference(self.trees[first - 1], self.trees[last])
+        return self.repo.difference(self.trees[first - 1], self.trees[last]).decode(errors="replace")
 
-    def whole(self, last: int) -> str:
+    def whole(self, last: int) -> bytes:
         """The diff from what --kernel names to the tree with the first `last` patches."""
         return self.repo.difference(self.source, self.trees[last])
 
@@ -127,18 +126,14 @@ def _prerequisites(given: Given, tree: Path, commit: str) -> Iterator[Patch]:
     if left := [one for one in wanted if one not in ids]:
         raise _missing(left, f"it is none of the {len(commits)} commits of {tree} that {commit[:12]} lacks")
     for number, one in enumerate(wanted, start=1):
-        mail = git(["show", "--format=email", "-p", "--binary", "--full-index", ids[one]], where=tree)
-        subject = git(["show", "-s", "--format=%s", ids[one]], where=tree)
-        yield Patch(number=number, subject=subject, content=mail.encode() + b"\n")
+        yield of_commit(ids[one], tree=tree, number=number)
 
 
 def _ids(tree: Path, commits: Iterable[str]) -> Iterator[tuple[str, str]]:
     """The patch-id of each commit, and the commit."""
-    shown = ["git", "-C", str(tree), "diff-tree", "--stdin", "-p", "-r"]
     told = "".join(f"{commit}\n" for commit in commits).encode()
-    diffs = subprocess.run(shown, input=told, capture_output=True, check=False).stdout
-    done = subprocess.run(["git", "patch-id", "--stable"], input=diffs, capture_output=True, check=False)
-    for line in done.stdout.decode().splitlines():
+    diffs = git_bytes(["diff-tree", "--stdin", *DIFF], where=tree, given=told)
+    for line in git_bytes(["patch-id", "--stable"], given=diffs).decode().splitlines():
         found, commit = line.split()
         yield found, commit
 

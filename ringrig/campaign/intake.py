@@ -13,7 +13,7 @@ from pathlib import Path
 import b4
 
 from ringrig.campaign import thread
-from ringrig.campaign.patches import Given, Patch, has_diff
+from ringrig.campaign.patches import Given, Patch, has_diff, of_commit
 from ringrig.errors import BadSpec
 from ringrig.kernel.repo import commit_of, git
 
@@ -161,13 +161,6 @@ def _range(given: str, tree: Path) -> Given:
             f"{given} holds no commit: {names[1]} is an ancestor of {names[0]}, or the same.",
             next_step=f"turn it round, or look: git -C {tree} log --oneline --graph {names[0]} {names[1]}",
         )
-    patches = []
-    for commit in listed:
-        about = git(["show", "-s", "--format=%s%x00%an <%ae>", commit], where=tree)
-        subject, author = about.split("\0")
-        mail = ["show", "--format=email", "--first-parent", "-m", "-p", "--binary", "--full-index", commit]
-        patches.append(
-            Patch(number=1, subject=subject, author=author, content=git(mail, where=tree).encode() + b"\n")
-        )
+    patches = [of_commit(commit, tree=tree) for commit in listed]
     base = git(["rev-parse", f"{listed[0]}^"], where=tree)
     return Given(title=given, patches=_numbered(patches), base=base)

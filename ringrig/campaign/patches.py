@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ringrig.campaign.history import about
+from ringrig.kernel.repo import git_bytes
+
+DIFF = ("-p", "--binary", "--full-index", "--no-ext-diff", "--no-textconv")
+"""Of `git diff-tree`, which beside these heeds no setting of the tree's: prefixes, colours and the like are for people."""
 _DIFF = re.compile(rb"^(?:diff --git |--- \S)", re.MULTILINE)
 _HUNK = re.compile(r"^@@ -\d+(?:,\d+)? \+(\d+)(?:,(\d+))? @@", re.MULTILINE)
 
@@ -42,6 +46,18 @@ class Given:
     base: str = ""
     prerequisites: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def of_commit(commit: str, *, tree: Path, number: int = 1) -> Patch:
+    """A commit as a mail; of a merge what it brings to its first parent. Raises as repo.git()."""
+    told = about(tree, commit)
+    mail = ["diff-tree", "--format=email", "--encoding=UTF-8", "--diff-merges=first-parent", *DIFF, commit]
+    return Patch(
+        number=number,
+        subject=told.subject,
+        author=f"{told.author} <{told.mail}>",
+        content=git_bytes(mail, where=tree),
+    )
 
 
 def has_diff(content: bytes) -> bool:
@@ -82,9 +98,7 @@ def _of_hunk(rows: Sequence[str], number: int) -> list[int]:
 
 def patch_id(content: bytes) -> str:
     """git's id of what a patch changes, whatever its line numbers; "" where git knows none (a diff without its head)."""
-    command = ["git", "patch-id", "--stable"]
-    done = subprocess.run(command, input=content, capture_output=True, check=False, timeout=60)
-    return done.stdout.decode().partition(" ")[0]
+    return git_bytes(["patch-id", "--stable"], given=content).decode().partition(" ")[0]
 
 
 def write(patches: Sequence[Patch], folder: Path) -> None:

@@ -97,7 +97,7 @@ class Tester:
         with writing("the series' kernels"):
             for path in job.patches:
                 Path(path).parent.mkdir(exist_ok=True)
-                Path(path).write_text(f"{self._applied.whole(number)}\n")
+                Path(path).write_bytes(self._applied.whole(number))
         folder = self._series.folder / job.name
         if finished(job, folder, self._series.suite) is None:
             wanted = Wanted.of(guest=job.guest, configs=job.configs, patches=job.patches)

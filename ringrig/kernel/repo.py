@@ -55,7 +55,7 @@ class Repo:
         """
         force = ["-f"] if ignored else []
         self._git("add", "-A", *force, ".", index=index, work=folder)
-        return self._git("write-tree", index=index)
+        return _line(self._git("write-tree", index=index))
 
     def apply(self, tree: str, patch: Path, *, to: str) -> str:
         """The tree with a patch applied to it; `to` names the source in the error. Raises BadPatch."""
@@ -63,8 +63,8 @@ class Repo:
             self._git("read-tree", tree, index=index)
             done = self._try("apply", "--cached", "--whitespace=nowarn", str(patch.absolute()), index=index)
             if done.returncode:
-                raise _refused(patch, done.stderr, to=to)
-            return self._git("write-tree", index=index)
+                raise _refused(patch, _text(done.stderr), to=to)
+            return _line(self._git("write-tree", index=index))
 
     def checkout(self, tree: str, folder: Path, *, index: Path) -> None:
         """Makes the folder's files those of the tree; files that are right already keep their times."""
@@ -74,7 +74,7 @@ class Repo:
     def show(self, tree: str, file: str) -> str:
         """The content of one file of a tree; "" if there is none."""
         done = self._try("cat-file", "blob", f"{tree}:{file}")
-        return done.stdout if done.returncode == 0 else ""
+        return _text(done.stdout) if done.returncode == 0 else ""
 
     def replace(self, tree: str, files: Mapping[str, str]) -> str:
         """The tree with these files in it: their paths, and what they hold (latin-1: byte for byte)."""
@@ -83,12 +83,12 @@ class Repo:
             for path, text in files.items():
                 content = index.with_name("content")
                 content.write_text(text, encoding="latin-1")
-                blob = self._git("hash-object", "-w", "--no-filters", str(content))
+                blob = _line(self._git("hash-object", "-w", "--no-filters", str(content)))
                 self._git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", index=index)
-            return self._git("write-tree", index=index)
+            return _line(self._git("write-tree", index=index))
 
-    def difference(self, one: str, other: str) -> str:
-        """The diff between two trees or commits, as text."""
+    def difference(self, one: str, other: str) -> bytes:
+        """The diff between two trees or commits, of any file as of a text."""
         return self._git("diff-tree", "-r", "-p", "--text", "--full-index", one, other)
 
     @contextmanager
@@ -98,7 +98,7 @@ class Repo:
 
     def _try(
         self, *arguments: str, index: Path | None = None, work: Path | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    ) -> subprocess.CompletedProcess[bytes]:
         place = {"GIT_DIR": str(self.path)}
         if index is not None:
             place["GIT_INDEX_FILE"] = str(index)
@@ -106,19 +106,24 @@ class Repo:
             place["GIT_WORK_TREE"] = str(work)
         return _run(arguments, env=place, cwd=work)
 
-    def _git(self, *arguments: str, index: Path | None = None, work: Path | None = None) -> str:
+    def _git(self, *arguments: str, index: Path | None = None, work: Path | None = None) -> bytes:
         return _answer(self._try(*arguments, index=index, work=work), arguments)
 
 
 def git(arguments: list[str], *, where: Path | None = None) -> str:
-    """What git answers, in `where`. Raises KernelUnavailable with git's complaint, NoSpace."""
-    return _answer(_run(arguments, cwd=where), arguments)
+    """What git answers, in `where`, as text. Raises KernelUnavailable with git's complaint, NoSpace."""
+    return _line(git_bytes(arguments, where=where))
+
+
+def git_bytes(arguments: list[str], *, where: Path | None = None, given: bytes = b"") -> bytes:
+    """As git(), but byte for byte, as a patch must stay; `given` is what git reads."""
+    return _answer(_run(arguments, cwd=where, given=given), arguments)
 
 
 def asks(arguments: list[str], *, where: Path) -> str | None:
     """What git answers to a question that may have no answer: None then."""
     done = _run(arguments, cwd=where)
-    return done.stdout.strip() if done.returncode == 0 else None
+    return _text(done.stdout).strip() if done.returncode == 0 else None
 
 
 def commit_of(revision: str, *, where: Path) -> str | None:
@@ -135,20 +140,33 @@ def resolved(revision: str, *, where: Path) -> str:
     raise BadSpec(f"{where} has no revision {revision!r}.", next_step=f"git -C {where} log --oneline -5")
 
 
-def _answer(done: subprocess.CompletedProcess[str], arguments: tuple[str, ...] | list[str]) -> str:
-    if "No space left" in done.stderr:
+def _text(said: bytes) -> str:
+    return said.decode(errors="replace")
+
+
+def _line(said: bytes) -> str:
+    """Text without the last line's end."""
+    return _text(said).strip("\n")
+
+
+def _answer(done: subprocess.CompletedProcess[bytes], arguments: tuple[str, ...] | list[str]) -> bytes:
+    if b"No space left" in done.stderr:
         raise cache.full(f"git {arguments[0]} kept the source in the cache")
     if done.returncode:
         raise KernelUnavailable(
-            f"git {arguments[0]} failed: {done.stderr.strip()[-600:]}",
+            f"git {arguments[0]} failed: {_text(done.stderr).strip()[-600:]}",
             next_step="if the tree was moved or pruned: rig cache clear origins, and run again",
         )
-    return done.stdout.strip("\n")
+    return done.stdout
 
 
 def _run(
-    arguments: tuple[str, ...] | list[str], *, env: dict[str, str] | None = None, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
+    arguments: tuple[str, ...] | list[str],
+    *,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    given: bytes = b"",
+) -> subprocess.CompletedProcess[bytes]:
     program = shutil.which("git")
     if program is None:
         raise HostLacks("There is no git here.", next_step="install it (Debian: apt-get install git)")
@@ -159,10 +177,8 @@ def _run(
         [program, *settings, *arguments],
         env={**kept, "LC_ALL": "C", **own, **(env or {})},
         cwd=cwd,
-        stdin=subprocess.DEVNULL,
+        input=given,
         capture_output=True,
-        text=True,
-        errors="replace",
         check=False,
     )
 

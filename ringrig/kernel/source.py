@@ -193,6 +193,6 @@ def _labelled(origin: Origin, path: Path, now: str, is_repository: bool) -> Orig
         about = asks(["describe", "--always", "--tags", "HEAD"], where=path) or head[:12]
         if head != now:
             diff = origin.repo.difference(head, now)
-            about += f", dirty {hashlib.sha256(diff.encode()).hexdigest()[:12]}"
+            about += f", dirty {hashlib.sha256(diff).hexdigest()[:12]}"
     label = f"tree:{path.name} ({about})"
     return Origin(spec=f"tree:{path}", label=label, place=origin.place, tree=now)

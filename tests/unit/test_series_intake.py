@@ -119,6 +119,59 @@ def test_a_range_of_commits(tree):
     assert given.base == git(tree, "rev-parse", "v6.12")
 
 
+def applied(given, tree, folder):
+    """The trees that it comes to."""
+    return base.apply(given, choose(given, tree=tree, revision=given.base), folder, say=lambda _: None).trees
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "diff.noprefix=true",
+        "diff.mnemonicPrefix=true",
+        "color.ui=always",
+        "diff.external=/bin/false",
+        "diff.c.textconv=tr a-z A-Z <",
+        "diff.c.command=/bin/false",
+        "diff.algorithm=patience",
+        "diff.renames=copies",
+        "diff.context=0",
+        "log.showSignature=true",
+    ],
+)
+def test_a_range_whatever_the_trees_configuration(tree, tmp_path, setting):
+    """It is for people: the commits come to the same, and so do prerequisites."""
+    made = threads.branch(tree, 2)
+    wanted = patch_id(git(tree, "show", made[0]).encode())
+    (tree / ".git/info/attributes").write_text("*.c diff=c\n")
+    git(tree, "config", *setting.split("=", 1))
+
+    given = take("v6.12..topic", tree)
+    needs = Given(title="t", patches=given.patches[1:], base=given.base, prerequisites=(wanted,))
+
+    assert subjects(given) == ["io_uring/kbuf: add one_1()", "io_uring/kbuf: add one_2()"]
+    assert applied(given, tree, tmp_path / "range")[-1] == git(tree, "rev-parse", "topic^{tree}")
+    assert [one.subject for one in choose(needs, tree=tree).prerequisites] == subjects(given)[:1]
+
+
+def test_a_range_stays_bytes(tree, tmp_path):
+    """Latin-1, and lines that end as DOS has them, in what it changes and around it; so do the diffs made of it."""
+    git(tree, "checkout", "-q", "-b", "topic")
+    file, ids = tree / "io_uring/kbuf.c", []
+    for content in (b"/* Andr\xe9 */\r\nint a;\r\n", b"/* Andr\xe9 */\r\nint b;\n/* Zo\xeb */\r\n"):
+        file.write_bytes(content)
+        git(tree, "-c", "core.autocrlf=false", "commit", "-q", "-a", "-m", "bytes")
+        ids.append(git(tree, "rev-parse", "HEAD^{tree}"))
+
+    given = take("v6.12..topic", tree)
+    done = base.apply(given, choose(given, tree=tree, revision="v6.12"), tmp_path / "p", say=lambda _: None)
+    (tmp_path / "whole").write_bytes(done.whole(2))
+
+    assert list(done.trees[1:]) == ids
+    assert done.repo.apply(done.source, tmp_path / "whole", to="it") == ids[1]
+    assert changed(done.changes(2, 2)) == {"io_uring/kbuf.c": [2, 3]}
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -206,6 +259,21 @@ def test_prerequisites_are_found_by_their_patch_id(tree):
     ):
         with pytest.raises(BadPatch, match="needs a patch first"):
             choose(given, **options)
+
+
+def test_prerequisites_are_found_in_the_tree_of_another_user(tree, monkeypatch):
+    """Which git by itself refuses to read."""
+    first = git(tree, "rev-parse", "v6.12")
+    [made] = threads.branch(tree, 1)
+    needs = Given(
+        title="t",
+        patches=GIVEN.patches,
+        base=first,
+        prerequisites=(patch_id(git(tree, "show", made).encode()),),
+    )
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+
+    assert [one.subject for one in choose(needs, tree=tree).prerequisites] == ["io_uring/kbuf: add one_1()"]
 
 
 def test_every_patch_is_applied_before_anything_is_built(tree, tmp_path):
