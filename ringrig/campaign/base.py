@@ -11,6 +11,7 @@ from ringrig.campaign.patches import DIFF, Given, Patch, of_commit, patch_id, wr
 from ringrig.errors import BadPatch, BadSpec
 from ringrig.kernel import source
 from ringrig.kernel.repo import Repo, asks, commit_of, git, git_bytes, resolved
+from ringrig.kernel.source import Origin
 from ringrig.kernel.spec import FORMS
 
 _SEARCHED = 3000
@@ -141,25 +142,31 @@ def _ids(tree: Path, commits: Iterable[str]) -> Iterator[tuple[str, str]]:
 def apply(given: Given, base: Base, folder: Path, *, say: Say) -> Applied:
     """Every patch on top of the one before, in git's objects; `folder` gets their files.
 
-    BadPatch: one does not apply, with its number, file and hunk; and RigErrors of the base's source.
+    BadPatch: one does not apply, with its number, what it came from, file and hunk; and RigErrors of the base's source.
     """
     origin = source.named(base.spec, say=say)
     assert origin is not None
-    write(base.prerequisites, folder / "prerequisites")
-    write(given.patches, folder)
-    tree = origin.tree
-    for one in base.prerequisites:
-        tree = origin.repo.apply(tree, folder / "prerequisites" / one.file, to=origin.label)
+    first = _stack(origin, origin.tree, base.prerequisites, folder / "prerequisites", noun="Prerequisite")
+    trees = _stack(origin, first[-1], given.patches, folder, noun="Patch")
+    return Applied(repo=origin.repo, source=origin.tree, trees=trees)
+
+
+def _stack(
+    origin: Origin, tree: str, patches: Sequence[Patch], folder: Path, *, noun: str
+) -> tuple[str, ...]:
+    """The tree, and that with each patch on top of those before it."""
+    write(patches, folder)
     trees = [tree]
-    for one in given.patches:
-        before = f"with the {one.number - 1} patches before it" if one.number > 1 else ""
+    for one in patches:
+        before = f" with the {one.number - 1} patches before it" if one.number > 1 else ""
         try:
             trees.append(
-                origin.repo.apply(trees[-1], folder / one.file, to=f"{origin.label} {before}".rstrip())
+                origin.repo.apply(trees[-1], folder / one.file, to=f"{origin.label}{before}", called="it")
             )
         except BadPatch as error:
+            source = f" ({one.source})" if one.source else ""
             raise BadPatch(
-                f"Patch {one.number} of {len(given.patches)}, {one.subject!r}: {error.what}",
+                f"{noun} {one.number} of {len(patches)}, {one.subject!r}{source}: {error.what}",
                 next_step="name the base it was made for (--base, --kernel), or rebase it; nothing was changed",
             ) from error
-    return Applied(repo=origin.repo, source=origin.tree, trees=tuple(trees))
+    return tuple(trees)

@@ -44,6 +44,7 @@ def take(given: str, *, tree: Path | None, revision: int | None) -> Given:
     if ".." in given:
         if tree is None:
             raise BadSpec(f"{given} is a range, and no tree is named.", next_step="add --tree PATH")
+        _has_no_revisions(given, revision)
         return _range(given, tree)
     raise BadSpec(f"There is no {given}.", next_step=_FORMS)
 
@@ -55,20 +56,39 @@ def of_bytes(content: bytes, revision: int | None, *, name: str) -> Given:
     ):
         if not has_diff(content):
             raise BadSpec(f"{name} holds no patch.", next_step=_FORMS)
-        one = Patch(number=1, subject=Path(name).name, content=content)
+        _has_no_revisions(name, revision)
+        one = Patch(number=1, subject=Path(name).name, content=content, source=name)
         return Given(title=one.subject, patches=(one,))
     if not content.startswith(b"From "):
         content = b"From mboxrd@z Thu Jan  1 00:00:00 1970\n" + content
     messages = b4.mailsplit_bytes(content)
     about = [(one, b4.LoreSubject(str(one["Subject"] or ""))) for one in messages]
-    patches = [one for one, subject in about if subject.patch and not subject.reply and has_diff(_body(one))]
+    patches = [
+        (one, subject.revision)
+        for one, subject in about
+        if subject.patch and not subject.reply and has_diff(_body(one))
+    ]
     numbered = any(subject.patch and not subject.counters_inferred for _, subject in about)
     if patches and (len(messages) == 1 or not numbered):
-        found = _numbered([_from_mail(one) for one in patches])
+        wanted = thread.chosen([of for _, of in patches], revision, name=name)
+        found = _numbered([_from_mail(one, name) for one, of in patches if of == wanted])
         return Given(
-            title=found[0].subject, patches=found, base=_base(content), prerequisites=_needs(content)
+            title=found[0].subject,
+            patches=found,
+            revision=wanted,
+            base=_base(content),
+            prerequisites=_needs(content),
         )
     return thread.series(messages, revision=revision, name=name)
+
+
+def _has_no_revisions(name: str, wanted: int | None) -> None:
+    """BadSpec: one is wanted."""
+    if wanted is not None:
+        raise BadSpec(
+            f"{name} has no revisions of which v{wanted} could be taken.",
+            next_step="leave out --revision: mailboxes and folders have them",
+        )
 
 
 def _folder(path: Path, revision: int | None) -> Given:
@@ -81,12 +101,10 @@ def _folder(path: Path, revision: int | None) -> Given:
         raise BadSpec(
             f"{path} holds no patch.", next_step=f"files are taken that are called {', '.join(_KINDS)}"
         )
-    wanted = revision or known[-1]
-    if wanted not in known:
-        listing = ", ".join(f"v{number}" for number in known)
-        raise BadSpec(f"{path} holds no v{wanted}; it holds {listing}.", next_step="take one of these")
+    wanted = thread.chosen(known, revision, name=str(path))
     mine = [file for file in files if of[file] == wanted]
-    patches = [_from_file(contents[file], file.name) for file in mine if has_diff(contents[file])]
+    patches = [_from_file(contents[file], file) for file in mine if has_diff(contents[file])]
+    _check_whole([contents[file] for file in mine if has_diff(contents[file])], f"{path}: v{wanted}")
     covers = [mail_of(contents[file]) for file in mine if not has_diff(contents[file])]
     said = b"\n".join(contents[file] for file in mine)
     notes = (
@@ -105,18 +123,30 @@ def _folder(path: Path, revision: int | None) -> Given:
     )
 
 
-def _from_file(content: bytes, name: str) -> Patch:
+def _check_whole(patches: Sequence[bytes], name: str) -> None:
+    """BadPatch: the series of the last patch, by the numbers in the subjects, is not all there. Others may stand before it."""
+    subjects = [b4.LoreSubject(str(mail_of(one)["Subject"] or "")) for one in patches]
+    numbered = [one for one in subjects if not one.counters_inferred]
+    if numbered:
+        expected = numbered[-1].expected
+        thread.check_whole([one.counter for one in numbered if one.expected == expected], expected, name=name)
+
+
+def _from_file(content: bytes, file: Path) -> Patch:
     """A mail, or a bare diff."""
     message = mail_of(content)
-    return _from_mail(message) if message["Subject"] else Patch(number=1, subject=name, content=content)
+    if message["Subject"]:
+        return _from_mail(message, str(file))
+    return Patch(number=1, subject=file.name, content=content, source=str(file))
 
 
-def _from_mail(message: EmailMessage) -> Patch:
+def _from_mail(message: EmailMessage, source: str) -> Patch:
     return Patch(
         number=1,
         subject=b4.LoreSubject(str(message["Subject"])).subject,
         author=str(message["From"] or ""),
         message_id=str(message["Message-Id"] or "").strip("<>"),
+        source=source,
         content=b4.LoreMessage.get_msg_as_bytes(message, headers="decode"),
     )
 

@@ -25,6 +25,8 @@ class Patch:
     content: bytes
     author: str = ""
     message_id: str = ""
+    source: str = ""
+    """The file, mailbox or commit that it came from."""
 
     @property
     def file(self) -> str:
@@ -56,6 +58,7 @@ def of_commit(commit: str, *, tree: Path, number: int = 1) -> Patch:
         number=number,
         subject=told.subject,
         author=f"{told.author} <{told.mail}>",
+        source=f"commit {told.short}",
         content=git_bytes(mail, where=tree),
     )
 

@@ -6,7 +6,7 @@ b4 is used as a library, and with nothing but the mailbox: it asks no server and
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -26,18 +26,12 @@ def series(messages: Sequence[EmailMessage], *, revision: int | None, name: str)
         raise BadSpec(
             f"{name} holds no patch.", next_step="save the whole thread, for example with `b4 mbox`"
         )
-    if revision is not None and revision not in box.series:
-        known = ", ".join(f"v{number}" for number in sorted(box.series))
-        raise BadSpec(f"{name} holds no v{revision}; it holds {known}.", next_step="take one of these")
+    chosen(box.series, revision, name=name)
     found = box.get_series(revision, codereview_trailers=False)
     assert found is not None
-    if absent := [number for number in range(1, found.expected + 1) if found.patches[number] is None]:
-        which = ", ".join(f"{number}/{found.expected}" for number in absent)
-        raise BadPatch(
-            f"{name}: v{found.revision} lacks patch {which}.",
-            next_step="save the whole thread, for example with `b4 mbox`",
-        )
-    patches = _patches(found)
+    present = [number for number, one in enumerate(found.patches) if one is not None]
+    check_whole(present, found.expected, name=f"{name}: v{found.revision}")
+    patches = _patches(found, name)
     others = [one for number, one in box.series.items() if number != found.revision]
     notes = []
     if others and revision is None:
@@ -59,6 +53,24 @@ def series(messages: Sequence[EmailMessage], *, revision: int | None, name: str)
     )
 
 
+def chosen(known: Iterable[int], wanted: int | None, *, name: str) -> int:
+    """Of the revisions that `name` holds the newest, or the one that is wanted. BadSpec: it is not there."""
+    revisions = sorted(set(known))
+    if wanted is not None and wanted not in revisions:
+        listing = ", ".join(f"v{number}" for number in revisions)
+        raise BadSpec(f"{name} holds no v{wanted}; it holds {listing}.", next_step="take one of these")
+    return revisions[-1] if wanted is None else wanted
+
+
+def check_whole(present: Collection[int], expected: int, *, name: str) -> None:
+    """BadPatch: of the patches 1 to `expected` one is missing from `name`."""
+    if absent := [number for number in range(1, expected + 1) if number not in present]:
+        raise BadPatch(
+            f"{name} lacks patch {', '.join(f'{number}/{expected}' for number in absent)}.",
+            next_step="take the whole series: the thread as `b4 mbox` saves it, or all files of `git format-patch`",
+        )
+
+
 def read(path: Path) -> list[EmailMessage]:
     """The messages of a mailbox or maildir, in its order. OSError."""
     return list(b4.get_msgs_from_mailbox_or_maildir(str(path)))
@@ -77,7 +89,7 @@ def _box(messages: Sequence[EmailMessage]) -> b4.LoreMailbox:
     return box
 
 
-def _patches(found: b4.LoreSeries) -> tuple[Patch, ...]:
+def _patches(found: b4.LoreSeries, name: str) -> tuple[Patch, ...]:
     patches = []
     for number, one in enumerate(found.patches[1:], start=1):
         assert one is not None
@@ -94,6 +106,7 @@ def _patches(found: b4.LoreSeries) -> tuple[Patch, ...]:
                 subject=one.subject,
                 author=f"{one.fromname} <{one.fromemail}>",
                 message_id=one.msgid,
+                source=name,
                 content=b4.LoreMessage.get_msg_as_bytes(message, headers="decode"),
             )
         )

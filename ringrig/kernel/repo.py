@@ -57,13 +57,13 @@ class Repo:
         self._git("add", "-A", *force, ".", index=index, work=folder)
         return _line(self._git("write-tree", index=index))
 
-    def apply(self, tree: str, patch: Path, *, to: str) -> str:
-        """The tree with a patch applied to it; `to` names the source in the error. Raises BadPatch."""
+    def apply(self, tree: str, patch: Path, *, to: str, called: str = "") -> str:
+        """The tree with a patch applied to it. Raises BadPatch, in which `to` names the source, `called` or its path the patch."""
         with self._scratch_index() as index:
             self._git("read-tree", tree, index=index)
             done = self._try("apply", "--cached", "--whitespace=nowarn", str(patch.absolute()), index=index)
             if done.returncode:
-                raise _refused(patch, _text(done.stderr), to=to)
+                raise _refused(patch, _text(done.stderr), to=to, called=called or str(patch))
             return _line(self._git("write-tree", index=index))
 
     def checkout(self, tree: str, folder: Path, *, index: Path) -> None:
@@ -183,7 +183,7 @@ def _run(
     )
 
 
-def _refused(patch: Path, complaint: str, *, to: str) -> BadPatch:
+def _refused(patch: Path, complaint: str, *, to: str, called: str) -> BadPatch:
     """git's complaint with the hunk it means."""
     said = re.findall(r"^error: (.*)", complaint, re.MULTILINE) or [complaint.strip() or "git gave no reason"]
     lines = []
@@ -194,7 +194,7 @@ def _refused(patch: Path, complaint: str, *, to: str) -> BadPatch:
             lines += [f"  | {line}" for line in _hunk(patch, place[1], int(place[2]))]
     listing = "\n    ".join(lines)
     return BadPatch(
-        f"{patch} does not apply to {to}:\n    {listing}",
+        f"{called} does not apply to {to}:\n    {listing}",
         next_step="rebase it on that source, or take the source it was made for; nothing was changed",
     )
 

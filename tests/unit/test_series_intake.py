@@ -94,6 +94,45 @@ def test_a_folder_of_patches(tree, tmp_path):
     assert subjects(take(tmp_path / "bare")) == ["a.diff", "b.diff"]
 
 
+@pytest.mark.parametrize("cover", [(), ("--cover-letter",)])
+def test_a_patch_that_is_missing_from_a_folder_is_named(tree, tmp_path, cover):
+    """With a cover letter or without; one of another series may stand before them all."""
+    threads.branch(tree, 3)
+    out = tmp_path / "out"
+    git(tree, "format-patch", "-q", "-n", "-o", str(out), *cover, "v6.12..topic")
+    mail = (out / "0003-io_uring-kbuf-add-one_3.patch").read_text()
+    (out / "0000-before.patch").write_text(mail.replace("[PATCH 3/3]", "[PATCH 4/5]"))
+
+    assert len(take(out).patches) == 4
+    (out / "0003-io_uring-kbuf-add-one_3.patch").unlink()
+    with pytest.raises(BadPatch, match=r"out: v1 lacks patch 3/3"):
+        take(out)
+
+
+def test_a_series_of_one_patch_in_two_revisions(tree, tmp_path):
+    """Whose subjects have no numbers: one is taken, not both."""
+    threads.branch(tree, 1)
+    first = threads.mails(tree, "v6.12..topic")
+    second = [one.replace("[PATCH]", "[PATCH v2]") for one in first]
+    (tmp_path / "mbox").write_text("".join([*first, *second]))
+
+    assert [take(tmp_path / "mbox", revision=one).revision for one in (None, 1)] == [2, 1]
+    assert len(take(tmp_path / "mbox").patches) == 1
+
+
+def test_what_has_no_revisions(tree, tmp_path):
+    """A range and a bare diff, of which none can be chosen, and a mail of another one."""
+    threads.branch(tree, 1)
+    (tmp_path / "bare").write_text(kernel_tree.PATCH)
+    (tmp_path / "mail").write_text(threads.mails(tree, "v6.12..topic")[0])
+
+    for given in ("v6.12..topic", tmp_path / "bare"):
+        with pytest.raises(BadSpec, match="has no revisions of which v3"):
+            take(given, tree, revision=3)
+    with pytest.raises(BadSpec, match="mail holds no v3; it holds v1"):
+        take(tmp_path / "mail", revision=3)
+
+
 def test_one_patch_alone(tree, tmp_path):
     """A mail, even one of a series, or a bare diff."""
     threads.branch(tree, 2)
@@ -296,8 +335,30 @@ def test_every_patch_is_applied_before_anything_is_built(tree, tmp_path):
     )
     with pytest.raises(BadPatch) as told:
         base.apply(twice, on, tmp_path / "twice", say=lambda _: None)
-    assert "Patch 3 of 3, 'again'" in told.value.what
+    assert told.value.what.startswith("Patch 3 of 3, 'again': it does not apply to tree:linux (v6.12) with")
     assert "io_uring/kbuf.c, the hunk at line 6" in told.value.what
+
+
+def test_a_patch_that_does_not_apply_is_named_by_what_it_came_from(tree, tmp_path):
+    """Which is there: the commit, file or mailbox."""
+    made = threads.branch(tree, 2)
+    git(tree, "format-patch", "-q", "-N", "-o", str(tmp_path / "out"), "topic~1..topic")
+    (tmp_path / "mbox").write_text("".join(threads.mails(tree, "v6.12..topic", "-n")[1:] * 2))
+    (tmp_path / "mbox").write_text((tmp_path / "mbox").read_text().replace("2/2", "1/1"))
+    [file] = (tmp_path / "out").iterdir()
+
+    for given, source in (
+        ("topic~1..topic", f"commit {made[1][:12]}"),
+        (tmp_path / "out", str(file)),
+        (tmp_path / "mbox", str(tmp_path / "mbox")),
+    ):
+        with pytest.raises(BadPatch) as told:
+            series = take(given, tree)
+            base.apply(
+                series, choose(series, tree=tree, revision="v6.12"), tmp_path / "p", say=lambda _: None
+            )
+        assert f", 'io_uring/kbuf: add one_2()' ({source}): it does not apply" in told.value.what
+        assert str(tmp_path / "p") not in told.value.what
 
 
 def test_lines_that_a_diff_changes():
