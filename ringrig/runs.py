@@ -127,8 +127,14 @@ def from_here(arguments: Sequence[str]) -> list[str]:
 
 
 def configs_from_here(configs: Sequence[str]) -> tuple[str, ...]:
-    """What --config was given, with files in it made absolute."""
-    return tuple(word.partition("=")[2] for word in from_here([f"--config={one}" for one in configs]))
+    """What --config was given, with files in it made absolute. BadSpec, BadConfig: a part of it is no fragment."""
+    from ringrig.kernel import fragments
+
+    def placed(part: str) -> str:
+        own = fragments.find(part).path == fragments.FOLDER / part
+        return part if own else _absolute(part)
+
+    return tuple(",".join(placed(part) for part in one.split(",") if part) for one in configs)
 
 
 def command(kernel: str, others: Sequence[str]) -> list[str]:

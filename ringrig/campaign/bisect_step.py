@@ -42,7 +42,6 @@ def _run(arguments: Sequence[str], root: Path, say: Say) -> int:
     tree = repository(chosen.tree or ".")
     words = bisect_asked.words(chosen, parser, root)
     frozen = resolved(chosen.good or "HEAD", where=tree)
-    folder = runs.new_folder(root, "bisect-step")
     quota = Quota(passes=chosen.passes or _PASSES)
     one = job(
         f"tree:{tree}",
@@ -53,6 +52,7 @@ def _run(arguments: Sequence[str], root: Path, say: Say) -> int:
         words=words,
         quota=quota,
     )
+    folder = runs.new_folder(root, "bisect-step")
     made = examination(do(one, folder, workers=1, root=root, suite=suite_version(root)), quota)
     print(f"{made.verdict.word}: {one.name} {made.verdict.why} ({folder})", flush=True)
     return made.verdict.git_exit

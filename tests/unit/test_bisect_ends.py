@@ -45,6 +45,7 @@ def test_going_on_takes_nothing_that_it_would_not_heed(tmp_path, capsys, option)
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        (["--tree=TREE", "--good=c0", "--bad=c1", CASE, "--config=kasn"], "did you mean kasan"),
         (["--tree=TREE", "--good=c0", "--bad=nonsense", CASE], "no revision 'nonsense'"),
         (["--tree=/nowhere", "--good=c0", "--bad=c1", CASE], "/nowhere is not a directory"),
         (["--tree=TREE/..", "--good=c0", "--bad=c1", CASE], "top directory of a git repository"),
@@ -169,9 +170,13 @@ def test_a_step_that_breaks_down_ends_the_bisection(session, tmp_path, monkeypat
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("wrong", [["--nonsense"], ["--tree=/nowhere", CASE], []])
+@pytest.mark.parametrize(
+    "wrong", [["--nonsense"], ["--tree=/nowhere", CASE], [], ["--tree=tree", "--config=kasn", CASE]]
+)
 def test_a_step_that_cannot_be_made_ends_the_bisection(session, tmp_path, wrong, monkeypatch):
-    """An error of ours must not be git's "bad"."""
+    """An error of ours must be neither git's "bad" nor "skip", and leaves nothing behind."""
+    repository(tmp_path / "tree", line("good"))
     monkeypatch.chdir(tmp_path)
 
     assert bisect_step.run(["--step", *wrong], root=tmp_path, say=print) == 128
+    assert not (tmp_path / "runs").exists()

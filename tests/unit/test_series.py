@@ -26,7 +26,7 @@ from ringrig.campaign.rows import (
     Row,
     settle,
 )
-from ringrig.errors import BadPatch, BadSpec, NoSpace, NoVerdict
+from ringrig.errors import BadConfig, BadPatch, BadSpec, NoSpace, NoVerdict
 from ringrig.report import series as reports
 
 
@@ -372,6 +372,18 @@ def test_what_does_not_apply_leaves_nothing_behind(machine, tree, tmp_path):
 
     assert machine.jobs == []
     assert list((tree.parent / "runs").iterdir()) == []
+
+
+def test_a_fragment_that_is_not_there_leaves_nothing_behind(machine, tree, tmp_path):
+    """Nor does one with a faulty line: no going on would mend it."""
+    (tmp_path / "faulty.config").write_text("CONFIG_X=maybe\n")
+
+    with pytest.raises(BadSpec, match="did you mean kasan"):
+        run(tree, "--config", "gcov,kasn")
+    with pytest.raises(BadConfig, match="this is no option"):
+        run(tree, "--config", str(tmp_path / "faulty.config"))
+
+    assert not (tree.parent / "runs").exists()
 
 
 def test_what_resume_does_not_take(machine, tree, tmp_path):
