@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from ringrig.errors import BadSpec
 from ringrig.kernel.repo import asks
 
 _FILE = "asked.json"
+_WITH_RESUME = {"resume", "workers", "jobs", "cluster", "b4_check", "b4_prep_check"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,29 +132,48 @@ def tree_of(chosen: argparse.Namespace) -> Path | None:
     return Path(top) if top is not None and Path(top, "io_uring").is_dir() else None
 
 
-def store(asked: Asked, folder: Path, trees: Sequence[str]) -> None:
-    """Into the folder of the series, beside the patches' own files. NoSpace."""
+def refuse_others(chosen: argparse.Namespace) -> None:
+    """BadSpec: something is named that --resume would not heed."""
+    unnamed = vars(parser().parse_intermixed_args([]))
+    if any(value != unnamed[name] for name, value in vars(chosen).items() if name not in _WITH_RESUME):
+        raise BadSpec(
+            "--resume goes on with what was asked: it takes only -n, --jobs and --cluster.",
+            next_step=f"rig series --resume {chosen.resume}, or begin anew without --resume",
+        )
+
+
+def again(chosen: argparse.Namespace, folder: Path) -> str:
+    """The command that goes on in the folder, with the same crew."""
+    return shlex.join(["rig", "series", "--resume", str(folder), *crew.repeated(chosen, parser())])
+
+
+def store(asked: Asked, folder: Path, trees: Sequence[str] = ()) -> None:
+    """Into the folder of the series, beside the patches' own files; `trees`: what it comes to, once it is applied. NoSpace."""
     told = asdict(asked)
     for patch in (*told["given"]["patches"], *told["base"]["prerequisites"]):
         patch["content"] = patch["content"].decode("latin-1")
     with writing("the series' folder"):
-        (folder / _FILE).write_text(json.dumps({"asked": told, "trees": list(trees)}, indent=1) + "\n")
+        fresh = folder / f"{_FILE}.new"
+        fresh.write_text(json.dumps({"asked": told, "trees": list(trees)}, indent=1) + "\n")
+        fresh.replace(folder / _FILE)
 
 
-def stored(folder: Path) -> tuple[Asked, list[str]]:
-    """What store() kept, and the trees it came to. BadSpec: the folder holds no series."""
+def stored(folder: Path) -> tuple[Asked, tuple[str, ...]]:
+    """What store() kept, and the trees it came to: () before it was applied. BadSpec: the folder holds no series."""
     try:
         told = json.loads((folder / _FILE).read_text())
-    except (OSError, ValueError) as error:
+        return _asked(told["asked"]), tuple(told["trees"])
+    except (OSError, ValueError, KeyError, TypeError) as error:  # another campaign's file has other fields
         raise BadSpec(
-            f"{folder} holds no series to go on with.", next_step="`ls runs` shows what was begun"
+            f"{folder} holds no series to go on with.", next_step="`ls -d runs/*_series` shows what was begun"
         ) from error
-    asked: dict[str, Any] = told["asked"]
-    given, base = asked["given"], asked["base"]
+
+
+def _asked(told: dict[str, Any]) -> Asked:
+    given, base = told["given"], told["base"]
     for part, name in ((given, "patches"), (base, "prerequisites")):
         part[name] = [Patch(**{**one, "content": one["content"].encode("latin-1")}) for one in part[name]]
-    asked |= {"given": Given(**_tuples(given)), "base": Base(**_tuples(base))}
-    return Asked(**_tuples(asked)), told["trees"]
+    return Asked(**_tuples({**told, "given": Given(**_tuples(given)), "base": Base(**_tuples(base))}))
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:

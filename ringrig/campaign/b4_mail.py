@@ -44,13 +44,16 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> tuple[Series, int 
     asked = asking.ask(chosen, given, chosen.given, root=root, say=say)
     folder = root / "runs" / f"b4-{_digest(asked)}_series"
     with locked(f"series/{folder.name}", say=say):  # b4 may be at work twice
-        known = asking.stored(folder)[1] if (folder / "asked.json").exists() else []
+        known = asking.stored(folder)[1] if (folder / "asked.json").exists() else ()
         with writing("a folder below runs"):
             folder.mkdir(parents=True, exist_ok=True)
-        applied = series.begin(asked, folder, say=say)
-        if known and known != list(applied.trees):  # a tree that is tested as it is has changed
+        if not known:
+            asking.store(asked, folder)
+        applied = series.begin(asked, folder, known, chosen=chosen, say=say)
+        if known and known != applied.trees:  # a tree that is tested as it is has changed
             for file in folder.glob("*/job.json"):
                 file.unlink()
+            asking.store(asked, folder, applied.trees)
         tested = series.carry_out(asked, applied, folder, chosen=chosen, root=root, say=say)
     return tested, _number(given, mail, prep=chosen.b4_prep_check)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -82,7 +83,7 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> Bisection:
         history=history(tree, asked.good, asked.bad),
         judge=judge,
     )
-    again = f"rig bisect --resume {folder}"
+    again = shlex.join(["rig", "bisect", "--resume", str(folder), *crew.repeated(chosen, parser)])
     try:
         with crew.crew(chosen, root=root, suite=suite, say=say) as hands:
             lab = Lab(

@@ -128,18 +128,19 @@ def words(chosen: argparse.Namespace, refuse: argparse.ArgumentParser, root: Pat
 
 
 def again(chosen: argparse.Namespace, refuse: argparse.ArgumentParser) -> tuple[Asked, Path]:
+    """What `--resume` goes on with. BadSpec: its folder holds no bisection (another campaign's file has other fields)."""
     fixed = ("case", "expression", "tree", "good", "bad", "guest", "config", "confidence", "passes")
     if any(getattr(chosen, name) != refuse.get_default(name) for name in fixed):
         refuse.error("--resume goes on with what was asked: it takes only --jobs and --cluster")
     folder = Path(chosen.resume).absolute()
     try:
         told = json.loads((folder / _FILE).read_text())
-    except (OSError, ValueError) as error:
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in told.items()
+        }
+        return Asked(**fields), folder
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise BadSpec(
             f"{folder} holds no bisection to go on with.",
             next_step="`ls -d runs/*_bisect` shows what was begun",
         ) from error
-    fields: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in told.items()
-    }
-    return Asked(**fields), folder

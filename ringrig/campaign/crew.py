@@ -59,6 +59,14 @@ def options(parser: argparse.ArgumentParser) -> None:
     where("--cluster", metavar="ADDRESS", help="send the jobs to that scheduler's workers (docs/scale.md)")
 
 
+def repeated(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> list[str]:
+    """What the command line says of options(), for one that goes on with the campaign: left out there, it would be another crew."""
+    said = {"-n": "workers", "--jobs": "jobs", "--cluster": "cluster"}
+    values = {option: getattr(chosen, name) for option, name in said.items()}
+    given = {option: value for option, value in values.items() if value != parser.get_default(said[option])}
+    return [word for option, value in given.items() for word in (option, str(value))]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crew:
     """Hands for jobs: the executor they go through, how many it takes at a time, and what is done with each there."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from ringrig.campaign.asked import Asked
 from ringrig.campaign.base import Applied
 from ringrig.campaign.rows import Series
 from ringrig.campaign.tester import Tester
-from ringrig.errors import BadSpec, RigError
+from ringrig.errors import BadPatch, BadSpec, RigError
 from ringrig.plugin.record import suite_version
 
 
@@ -26,39 +27,56 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> Series:
     """The series of the command line, as far as it gets. Raises RigErrors."""
     chosen = asking.parser().parse_intermixed_args(arguments)
     if chosen.resume:
-        if chosen.given or chosen.tree or chosen.base or chosen.kernel:
-            raise BadSpec(
-                "--resume goes on with what was asked: it takes no series, case, tree, base or kernel.",
-                next_step=f"rig series --resume {chosen.resume}, or begin anew without --resume",
-            )
+        asking.refuse_others(chosen)
         folder = chosen.resume.absolute()
         asked, trees = asking.stored(folder)
-        applied = bases.apply(asked.given, asked.base, folder / "patches", say=say)
-        if list(applied.trees) != trees:
-            raise BadSpec(
-                f"{asked.base.spec} has changed since {folder.name} was begun.",
-                next_step="begin anew, without --resume",
-            )
     else:
         given, cases = asking.taken(chosen)
-        asked = asking.ask(chosen, given, cases, root=root, say=say)
+        asked, trees = asking.ask(chosen, given, cases, root=root, say=say), ()
         folder = runs.new_folder(root, "series")
-        applied = begin(asked, folder, say=say)
+        asking.store(asked, folder)
+    applied = begin(asked, folder, trees, chosen=chosen, say=say)
+    if trees and applied.trees != trees:
+        raise BadSpec(
+            f"{asked.base.spec} has changed since {folder.name} was begun.",
+            next_step="begin anew, without --resume",
+        )
     return carry_out(asked, applied, folder, chosen=chosen, root=root, say=say)
 
 
-def begin(asked: Asked, folder: Path, *, say: Say) -> Applied:
-    """Applies the series, and keeps in its folder what is asked. BadPatch: it does not apply; then a new folder is gone again."""
-    new = not any(folder.iterdir())
-    try:
-        with writing("the series' folder"):
-            applied = bases.apply(asked.given, asked.base, folder / "patches", say=say)
+def begin(
+    asked: Asked, folder: Path, trees: Sequence[str], *, chosen: argparse.Namespace, say: Say
+) -> Applied:
+    """Applies what the folder keeps; `trees`: what it came to before, () if it never did.
+
+    BadPatch, BadSpec: it does not apply; then a folder in which it never did is gone again. KeyboardInterrupt, RigErrors.
+    """
+    with _going_on(chosen, folder, say=say):
+        try:
+            with writing("the series' folder"):
+                applied = bases.apply(asked.given, asked.base, folder / "patches", say=say)
+        except (BadPatch, BadSpec):
+            if not trees:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if not trees:
             asking.store(asked, folder, applied.trees)
-    except RigError:
-        if new:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
     return applied
+
+
+@contextmanager
+def _going_on(chosen: argparse.Namespace, folder: Path, *, say: Say) -> Iterator[None]:
+    """Where something ends it early, says how to go on in the folder, if that is there still."""
+    again = f"go on with: {asking.again(chosen, folder)}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"interrupted; {again}")
+        raise
+    except RigError:
+        if folder.exists():
+            say(f"when that is mended, {again}")
+        raise
 
 
 def carry_out(
@@ -75,14 +93,12 @@ def carry_out(
         only_tip=asked.only_tip,
         left=asked.numbers,
     )
-    try:
-        with crew.crew(chosen, root=root, suite=series.suite, say=say) as hands:
-            Tester(series, asked, applied, hands=hands, keep=lambda: _keep(series), say=say).follow()
-    except KeyboardInterrupt:
-        say(f"interrupted; go on with: rig series --resume {folder}")
-    except RigError:
-        say(f"when that is mended, go on with: rig series --resume {folder}")
-        raise
+    with (
+        suppress(KeyboardInterrupt),
+        _going_on(chosen, folder, say=say),
+        crew.crew(chosen, root=root, suite=series.suite, say=say) as hands,
+    ):
+        Tester(series, asked, applied, hands=hands, keep=lambda: _keep(series), say=say).follow()
     return series
 
 

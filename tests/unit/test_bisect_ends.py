@@ -42,6 +42,22 @@ def test_going_on_takes_nothing_that_it_would_not_heed(tmp_path, capsys, option)
     assert "it takes only --jobs and --cluster" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("stored", ["[]", '{"asked": {}, "trees": []}'])
+def test_another_campaigns_folder_holds_no_bisection(tmp_path, stored):
+    """Whatever its asked.json says."""
+    (tmp_path / "asked.json").write_text(stored)
+
+    with pytest.raises(BadSpec, match="holds no bisection to go on with"):
+        bisect.run([f"--resume={tmp_path}"], root=tmp_path, say=lambda _: None)
+
+
+def test_how_to_go_on_names_the_same_crew(find):
+    """Pasted, it runs on the same machines; -n is the bisection's own."""
+    _, made, _ = find(line("good", "trouble", "bad"), "--jobs", "2", "-n", "3")
+
+    assert made.stopped.endswith(f"rig bisect --resume {made.folder} --jobs 2")
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

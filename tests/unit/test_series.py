@@ -26,7 +26,16 @@ from ringrig.campaign.rows import (
     Row,
     settle,
 )
-from ringrig.errors import BadConfig, BadPatch, BadSpec, NoSpace, NoVerdict
+from ringrig.errors import (
+    BadConfig,
+    BadPatch,
+    BadSpec,
+    ClusterAway,
+    KernelUnavailable,
+    NoSpace,
+    NoVerdict,
+)
+from ringrig.kernel import source
 from ringrig.report import series as reports
 
 
@@ -310,8 +319,6 @@ def test_ctrl_c_and_resume(machine, tree, capsys, code):
 
     machine.codes.clear()
     machine.jobs.clear()
-    with pytest.raises(BadSpec, match="takes no series"):
-        run(tree, "--resume", str(half.folder))
     whole = series.run(["--resume", str(half.folder)], root=tree.parent, say=lambda _: None)
 
     assert machine.names == ["2-of-3", "3-of-3"]
@@ -374,6 +381,75 @@ def test_what_does_not_apply_leaves_nothing_behind(machine, tree, tmp_path):
     assert list((tree.parent / "runs").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "stored", [None, "{", "[]", '{"tree": "/linux", "words": []}', '{"asked": {}, "trees": []}']
+)
+def test_a_folder_that_holds_no_series(machine, tmp_path, stored):
+    """An empty one, or another campaign's."""
+    if stored is not None:
+        (tmp_path / "asked.json").write_text(stored)
+
+    with pytest.raises(BadSpec, match="no series to go on with"):
+        series.run(["--resume", str(tmp_path)], root=tmp_path, say=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "a..b",
+        "--tree=/",
+        "--base=b",
+        "--kernel=source",
+        "--guest=qemu",
+        "--config=kasan",
+        "--revision=7",
+        "--only-tip",
+        "--allow-skips",
+        "--no-lines",
+    ],
+)
+def test_going_on_takes_nothing_that_it_would_not_heed(machine, tmp_path, option):
+    """What was asked is kept in the folder."""
+    with pytest.raises(BadSpec, match="it takes only -n, --jobs and --cluster"):
+        series.run([f"--resume={tmp_path}", option], root=tmp_path, say=lambda _: None)
+
+
+def test_how_to_go_on_names_the_same_crew(machine, tree):
+    """Pasted, it runs on the same machines."""
+    said, far = [], ["-n", "3", "--cluster", "tcp://127.0.0.1:9"]
+    with pytest.raises(ClusterAway):
+        run(tree, *far, said=said)
+    folder = said[-1].partition(" --resume ")[2].split()[0]
+    machine.codes["2-of-3"] = 2
+    again = ["--resume", folder, "--jobs", "2"]
+
+    series.run(again, root=tree.parent, say=said.append)
+
+    assert said[-1].endswith(f"go on with: rig series {' '.join(again)}")
+    assert f"go on with: rig series --resume {folder} {' '.join(far)}" in "".join(said)
+
+
+@pytest.mark.parametrize("trouble", [KeyboardInterrupt, KernelUnavailable("No network.", next_step="-")])
+def test_ended_before_everything_is_applied(machine, tree, monkeypatch, trouble):
+    """Be it while the base's source is fetched: what was asked is kept, and gone on with."""
+    said, named = [], source.named
+
+    def ends(spec, *, say):
+        raise trouble
+
+    monkeypatch.setattr(source, "named", ends)
+    with pytest.raises((KeyboardInterrupt, KernelUnavailable)):
+        run(tree, said=said)
+    monkeypatch.setattr(source, "named", named)
+    [folder] = (tree.parent / "runs").iterdir()
+
+    whole = series.run(["--resume", str(folder)], root=tree.parent, say=lambda _: None)
+
+    assert said[-1].endswith(f"go on with: rig series --resume {folder}")
+    assert verdicts(whole) == [OK, OK, OK]
+    assert asked.stored(folder)[1]
+
+
 def test_a_fragment_that_is_not_there_leaves_nothing_behind(machine, tree, tmp_path):
     """Nor does one with a faulty line: no going on would mend it."""
     (tmp_path / "faulty.config").write_text("CONFIG_X=maybe\n")
@@ -386,10 +462,8 @@ def test_a_fragment_that_is_not_there_leaves_nothing_behind(machine, tree, tmp_p
     assert not (tree.parent / "runs").exists()
 
 
-def test_what_resume_does_not_take(machine, tree, tmp_path):
-    """A folder that holds no series, and a base that is another meanwhile."""
-    with pytest.raises(BadSpec, match="no series to go on with"):
-        series.run(["--resume", str(tmp_path)], root=tmp_path, say=lambda _: None)
+def test_a_base_that_is_another_meanwhile(machine, tree, tmp_path):
+    """Is nothing to go on with."""
     found = series.run(
         ["--kernel", f"tree:{tree}", "--no-lines", str(write(tmp_path))], root=tmp_path, say=lambda _: None
     )

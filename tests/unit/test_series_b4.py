@@ -228,10 +228,10 @@ def test_what_ran_is_kept_when_the_disk_is_full_at_the_next_mail(machine, tree, 
     [folder] = (tree.parent / "clone/runs").iterdir()
     before = sorted(folder.rglob("*"))
 
-    def full(*_):
+    def full(*_, say):
         raise NoSpace("No space.", next_step="make some")
 
-    monkeypatch.setattr(series.asking, "store", full)
+    monkeypatch.setattr(series.bases, "apply", full)
     code, _ = asked(tree, monkeypatch, review[2], "--b4-check")
 
     assert code == NoSpace.exit_code
