@@ -4,7 +4,9 @@ first.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import platform
 import re
 import shlex
@@ -201,18 +203,42 @@ def write_json(path: Path, data: object) -> None:
 
 
 VERSION_FILE = ".suite-version"
+_SUITE = ("suites", "ringrig", "kconfigs", "patches", "vmimages", "conftest.py", "pyproject.toml")
+"""What a run takes of the clone."""
 
 
 def suite_version(root: Path) -> str:
-    """The project's version, with the commit where there is one; of a suite that has travelled, what it was where it came from."""
+    """The project's version, with the commit where there is one, and behind a + a digest of what differs from it.
+
+    Of a suite that has travelled: what it was where it came from.
+    """
     if (told := root / VERSION_FILE).is_file():
         return told.read_text()
-    argv = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+    commit = _git(root, "describe", "--always").strip()
+    return f"{version('ringrig')}{f' ({commit}{_differing(root)})' if commit else ''}"
+
+
+def _differing(root: Path) -> str:
+    """Changed and new files of the suite by their content: "+" and a digest; "" where there are none."""
+    listing = ["status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--", *_SUITE]
+    names = sorted({entry[3:] for entry in _git(root, *listing).split("\0") if entry})
+    if not names:
+        return ""
+    told = hashlib.sha256()
+    for name in names:
+        content = (root / name).read_bytes() if (root / name).is_file() else b"is gone"
+        told.update(f"{name}\0{len(content)}\0".encode(errors="surrogateescape") + content)
+    return f"+{told.hexdigest()[:8]}"
+
+
+def _git(root: Path, *words: str) -> str:
+    """What git says; "" where there is no git, or no repository."""
+    argv = ["git", "--no-optional-locks", "-C", str(root), *words]
     try:
-        out = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
+        done = subprocess.run(argv, capture_output=True, check=False)
     except OSError:
-        out = ""
-    return f"{version('ringrig')}{f' ({out})' if out else ''}"
+        return ""
+    return os.fsdecode(done.stdout)
 
 
 def _outcome(report: pytest.TestReport) -> str:
