@@ -54,19 +54,27 @@ def safe_name(name: str) -> str:
 
 
 @contextlib.contextmanager
-def writing(what: str) -> Iterator[None]:
-    """Turns a full or unwritable file system met while writing `what` into NoSpace."""
+def writing(what: str, where: Path | None = None) -> Iterator[None]:
+    """Turns a full or unwritable file system met while writing `what` into NoSpace.
+
+    `where`: the folder it is written into; default: the cache, which the error's next step speaks of then only.
+    """
     try:
         yield
     except OSError as error:
         if isinstance(error, NoSpace) or error.errno not in _FULL | _FORBIDDEN:
             raise
-        place = error.filename or folder()
+        named = error.filename2 or error.filename  # of a copy the one that is written
+        place = Path(os.fsdecode(named)) if named else where or folder()
+        doing = f"writing {what} ({place})"
+        if error.errno in _FULL and where is None:
+            raise full(doing) from error
         if error.errno in _FULL:
-            raise full(f"writing {what} ({place})") from error
+            raise NoSpace(f"No space left while {doing}.", next_step="free some space there") from error
+        another = ", or name another with XDG_CACHE_HOME=/some/folder" if where is None else ""
         raise NoSpace(
             f"Cannot write {what}: {error.strerror} ({place}).",
-            next_step="make that folder writable, or name another with XDG_CACHE_HOME=/some/folder",
+            next_step=f"make that folder writable{another}",
         ) from error
 
 

@@ -49,7 +49,7 @@ def run(arguments: Sequence[str], *, root: Path) -> int:
 
 def new_folder(root: Path, name: str) -> Path:
     """Makes runs/<time>_<name>, with a number behind it where that is taken. NoSpace: it cannot be made."""
-    with writing("a folder below runs"):
+    with writing("a folder below runs", root / "runs"):
         base = root / "runs"
         base.mkdir(exist_ok=True)
         stamp = time.strftime("%Y-%m-%dT%H-%M-%S")

@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
     first, second = found.values()
     _check_same(first[0], second[0])
     made = {row: change(row, first, second) for row in COMPARED}
-    with writing("the figures"):
+    with writing("the figures", folder):
         changes = {ROWS[row].name: asdict(one) for row, one in made.items()}
         told = {"kernels": [asdict(side) for side in sides], "confidence": CONFIDENCE, "changes": changes}
         (folder / "compare.json").write_text(json.dumps(told, indent=1) + "\n")
@@ -124,7 +124,7 @@ def schedule(sides: Sequence[Side], boots: int) -> Iterator[Side]:
 
 def _measured(side: Side, common: Sequence[str], folder: Path, order: Order) -> Result:
     """One boot of one side; RigError: it gave no figures."""
-    with writing("the run folder"):
+    with writing("the run folder", folder):
         folder.mkdir()
         with (folder / "output.txt").open("w+") as output:
             options = [*common, *side.options, f"--run-folder={folder}"]

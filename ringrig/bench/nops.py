@@ -98,7 +98,7 @@ def main(arguments: Sequence[str]) -> int:
         codes.append(1 if found.measured.fault else 0)
         chart.show(found, order, console=Console())
     if chosen.plot and (sound := [result for result in results if not result.measured.fault]):
-        with writing("the plot"):
+        with writing("the plot", chosen.plot.parent):
             chosen.plot.write_text(plot.svg(sound))
         print(f"plot: {chosen.plot}")
     return next((code for code in codes if code), 0)

@@ -49,7 +49,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
         result = _measure(dispatch.keeper.ready_machine(), order)
     except RigError as error:
         pytest.exit(str(error), returncode=error.exit_code)
-    with writing("the figures"):
+    with writing("the figures", Path(result.kept).parent):
         for place in (Path(result.kept), Path(order.answer)):
             place.write_text(result.to_json())
     return True

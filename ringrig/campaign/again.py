@@ -103,7 +103,7 @@ def texts_of(target: Target) -> dict[str, str]:
 def keep(folder: Path, runs: Mapping[str, Sequence[Run]]) -> None:
     """What the runs of each side left, in the run folder: runs.json (gcov as in docs/coverage.md), and traces as text."""
     data = {side: [asdict(one) for one in those] for side, those in runs.items()}
-    with writing("the run folder"):
+    with writing("the run folder", folder):
         (folder / "runs.json").write_text(json.dumps(data), encoding="utf-8")
         for side, those in runs.items():
             for number, one in enumerate(those, start=1):

@@ -152,7 +152,7 @@ def store(asked: Asked, folder: Path, trees: Sequence[str] = ()) -> None:
     told = asdict(asked)
     for patch in (*told["given"]["patches"], *told["base"]["prerequisites"]):
         patch["content"] = patch["content"].decode("latin-1")
-    with writing("the series' folder"):
+    with writing("the series' folder", folder):
         fresh = folder / f"{_FILE}.new"
         fresh.write_text(json.dumps({"asked": told, "trees": list(trees)}, indent=1) + "\n")
         fresh.replace(folder / _FILE)

@@ -45,7 +45,7 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> tuple[Series, int 
     folder = root / "runs" / f"b4-{_digest(asked)}_series"
     with locked(f"series/{folder.name}", say=say):  # b4 may be at work twice
         known = asking.stored(folder)[1] if (folder / "asked.json").exists() else ()
-        with writing("a folder below runs"):
+        with writing("a folder below runs", folder):
             folder.mkdir(parents=True, exist_ok=True)
         if not known:
             asking.store(asked, folder)

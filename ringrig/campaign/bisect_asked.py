@@ -113,7 +113,7 @@ def new(chosen: argparse.Namespace, refuse: argparse.ArgumentParser, root: Path)
     release(tree, good)
     history(tree, good, bad)  # these refuse before anything is left in a folder
     folder = runs.new_folder(root, "bisect")
-    with writing("the bisection's folder"):
+    with writing("the bisection's folder", folder):
         (folder / _FILE).write_text(json.dumps(asdict(asked), indent=1) + "\n")
     return asked, folder
 

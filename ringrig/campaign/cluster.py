@@ -100,7 +100,7 @@ class Cluster:
 
     def _keep(self, job: Job, folder: Path, answer: Mapping[str, Any]) -> None:
         """The run folder that has come back, and of what the worker did not know. NoSpace."""
-        with writing("the campaign's folder"):
+        with writing("the campaign's folder", folder):
             with tarfile.open(fileobj=io.BytesIO(answer["folder"])) as tar:
                 errand.extract(tar, folder)
             (folder / "worker.txt").write_text(answer["where"] + "\n")

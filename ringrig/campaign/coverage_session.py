@@ -25,7 +25,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         folder = Path(dispatch.keeper.plan.folder, "coverage")
         worker = getattr(item.config, "workerinput", {}).get("workerid", "guest")
         line = {"nodeid": item.nodeid, "guest": outcome.guest, "gcov": outcome.gcov}
-        with writing("the kernel's counters"), (folder / f"counters-{worker}.jsonl").open("a") as file:
+        with (
+            writing("the kernel's counters", folder),
+            (folder / f"counters-{worker}.jsonl").open("a") as file,
+        ):
             file.write(json.dumps(line) + "\n")
     return result
 
@@ -37,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if workers is None or config.option.collectonly:
         return
     folder = workers.context.folder
-    with writing("the run folder"):
+    with writing("the run folder", folder):
         shutil.copytree(Path(workers.context.plan.path).parents[1] / "gcov", folder / "coverage" / SOURCES)
     config.pluginmanager.register(_Reporter(folder), "ringrig-coverage")
 

@@ -63,7 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if workers is None or config.option.collectonly:
         return
     folder = workers.context.folder / FOLDER
-    with writing("the run folder"):
+    with writing("the run folder", folder):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(Path(workers.context.plan.path).parents[1] / "gcov", folder / NOTES)
 
@@ -77,5 +77,5 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     worker = getattr(config, "workerinput", {}).get("workerid", "guest")
     folder = Path(dispatch.keeper.plan.folder, FOLDER)
-    with writing("the kernel's counters"):
+    with writing("the kernel's counters", folder):
         (folder / f"totals-{worker}.json").write_text(json.dumps(totals.packed()))

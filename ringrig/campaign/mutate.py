@@ -340,7 +340,7 @@ def _here() -> Path:
 
 def _write_patches(campaign: Campaign, trial: kernel.Trial) -> None:
     folder = campaign.folder / "patches"
-    with cache.writing("the mutants' patches"):
+    with cache.writing("the mutants' patches", folder):
         folder.mkdir(exist_ok=True)
         for one in trial.placed.mutants.values():
             (folder / f"{one.id}.patch").write_text(kernel.patch(one, trial.sources, trial.placed))

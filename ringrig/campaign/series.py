@@ -53,7 +53,7 @@ def begin(
     """
     with _going_on(chosen, folder, say=say):
         try:
-            with writing("the series' folder"):
+            with writing("the series' folder", folder):
                 applied = bases.apply(asked.given, asked.base, folder / "patches", say=say)
         except (BadPatch, BadSpec):
             if not trees:
@@ -103,7 +103,7 @@ def carry_out(
 
 
 def _keep(series: Series) -> None:
-    with writing("the series' folder"):
+    with writing("the series' folder", series.folder):
         (series.folder / "series.json").write_text(json.dumps(told(series), indent=1) + "\n")
 
 

@@ -94,7 +94,7 @@ class Tester:
         """The job of a kernel of the series, which is built here: the clock that says how long is not the session's."""
         self._say(f"{self._name(number)}: {self._subject(number) if number else self._asked.base.spec}")
         job, began = self._job(number, self._asked.cases), time.monotonic()
-        with writing("the series' kernels"):
+        with writing("the series' kernels", self._series.folder):
             for path in job.patches:
                 Path(path).parent.mkdir(exist_ok=True)
                 Path(path).write_bytes(self._applied.whole(number))
@@ -242,7 +242,7 @@ class Tester:
     def _write_fragment(self) -> None:
         files = list(changed(self._applied.changes(1, self._total)))
         if self._asked.lines and (text := exercised.fragment(files)):
-            with writing("the series' folder"):
+            with writing("the series' folder", self._series.folder):
                 (self._series.folder / "lines.config").write_text(text)
 
     def _subject(self, number: int) -> str:

@@ -50,7 +50,8 @@ def pytest_runtest_protocol(
     while (outcome := item.stash.get(OUTCOME, None)) is not None:
         one = _try(item.nodeid, outcome)
         tally.add(one, quota.marks)
-        with writing("the tries"), _file(item.config).open("a") as file:
+        path = _file(item.config)
+        with writing("the tries", path.parent), path.open("a") as file:
             file.write(json.dumps(asdict(one)) + "\n")
         if tally.enough(quota):
             break

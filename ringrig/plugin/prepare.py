@@ -140,11 +140,11 @@ def context_for(
     elif (folder / "results.jsonl").exists():
         raise BadSpec(f"{folder} holds a run already.", next_step="name another folder: --run-folder DIR")
     else:
-        with cache.writing("the run folder"):
+        with cache.writing("the run folder", folder):
             folder.mkdir(parents=True, exist_ok=True)
     plan = replace(plan, folder=str(folder))
     if isinstance(target, Image) and target.config is not None:
-        with cache.writing("the run folder"):
+        with cache.writing("the run folder", folder):
             shutil.copy(target.config, folder / "kernel.config")
             _keep_inputs(target, wanted, folder)
     return Context(plan=plan, folder=folder, notes=tuple(notes))
@@ -218,7 +218,7 @@ def _run_folder(root: Path, spec: str) -> Path:
     """runs/<time>_<kernel>, and runs/latest pointing to it. NoSpace: it cannot be made."""
     name = re.sub(r"[^A-Za-z0-9.]+", "-", spec).strip("-")[-60:]
     folder = runs.new_folder(root, name)
-    with cache.writing("runs/latest"):
+    with cache.writing("runs/latest", folder.parent):
         latest = folder.parent / f".latest-{os.getpid()}"
         latest.symlink_to(folder.name)
         latest.replace(folder.parent / "latest")

@@ -20,7 +20,7 @@ _LISTS = "io-uring@vger.kernel.org, regressions@lists.linux.dev"
 def report(made: Bisection) -> int:
     """Writes bisect.json, bisect.log, report.html and, where there is a culprit, mail.txt; prints the result; returns the exit code."""
     text = mail(made) if made.culprit else ""
-    with writing("the report"):
+    with writing("the report", made.folder):
         (made.folder / "bisect.json").write_text(json.dumps(data(made), indent=1) + "\n")
         (made.folder / "bisect.log").write_text(replay(made))
         if text:

@@ -44,7 +44,7 @@ def write_page(folder: Folder) -> Path:
 
 
 def _write(path: Path, text: str) -> Path:
-    with writing("the report"):
+    with writing("the report", path.parent):
         path.write_text(text, encoding="utf-8", errors="replace")  # lone surrogates, of a console's bytes
     return path
 

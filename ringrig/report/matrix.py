@@ -23,7 +23,7 @@ LEGEND = "cells: cases passed, then F failed, E error, k known bug of that kerne
 
 def report(matrix: Matrix) -> int:
     """Writes matrix.json and report.html, prints the tables; returns the exit code."""
-    with writing("the report"):
+    with writing("the report", matrix.folder):
         (matrix.folder / "matrix.json").write_text(json.dumps(_data(matrix), indent=1) + "\n")
     page = command.write_page(folder.read(matrix.folder))
     console = Console(highlight=False, soft_wrap=True)

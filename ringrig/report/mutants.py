@@ -22,7 +22,7 @@ _SHOWN = 60
 
 def report(campaign: Campaign) -> int:
     """Writes the files and prints the tables; returns the exit code."""
-    with cache.writing("the report"):
+    with cache.writing("the report", campaign.folder):
         (campaign.folder / "mutants.json").write_text(json.dumps(_data(campaign), indent=1) + "\n")
         (campaign.folder / "mutants.html").write_text(page(campaign))
     console = Console(highlight=False, soft_wrap=True)

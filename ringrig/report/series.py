@@ -62,7 +62,7 @@ def report(series: Series) -> int:
     for number in series.left:
         console.print(f"not run: patch {number}", markup=False)
     if series.patches and not series.left:
-        with writing("the report"):
+        with writing("the report", series.folder):
             (series.folder / "tested-by.txt").write_text(words)
         console.print(f"\nFor the cover letter ({series.folder}/tested-by.txt):\n", markup=False)
         console.print(textwrap.indent(words, "    "), markup=False)

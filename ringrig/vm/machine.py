@@ -176,7 +176,7 @@ class Machine:
 def start(plan: Plan, *, name: str, say: Say) -> Machine:
     """A machine for `plan`, not waited for. Called from a thread that lives as long as the guest shall (bubblewrap dies with it)."""
     folder = Path(plan.folder, "guests", name)
-    with cache.writing("a guest's files"):
+    with cache.writing("a guest's files", folder):
         folder.mkdir(parents=True, exist_ok=True)
         if plan.kind != "image":
             return Machine(plan=plan, name=name, folder=folder, guest=None, slowness=1.0)

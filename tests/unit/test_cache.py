@@ -165,6 +165,23 @@ def test_a_full_or_unwritable_disk_is_a_clear_error(number):
     assert "/some/file" in caught.value.what
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_what_is_not_written_into_the_cache_is_not_said_of_it(tmp_path, folder, number):
+    """The error of a write names no file: then it is the folder that the writer was told, and no advice for the cache."""
+    with pytest.raises(NoSpace) as caught, cache.writing("the report", tmp_path / "runs/x"):
+        raise OSError(number, os.strerror(number))
+
+    assert f"({tmp_path}/runs/x)" in caught.value.what
+    assert str(folder) not in str(caught.value)
+    assert "rig cache" not in caught.value.next_step and "XDG" not in caught.value.next_step
+
+
+def test_of_a_copy_the_file_that_is_written_is_named(tmp_path):
+    """Python names both."""
+    with pytest.raises(NoSpace, match="/runs/x"), cache.writing("the run folder", tmp_path):
+        raise OSError(errno.ENOSPC, "full", "/cache/x", None, "/runs/x")
+
+
 def test_a_file_in_the_folders_place_is_a_clear_error(tmp_path):
     """A cache folder that cannot be made."""
     (tmp_path / "ringrig").write_text("in the way")
