@@ -22,7 +22,7 @@ usage: rig COMMAND …
   rig image [list | build NAME]               what a guest's root can be
   rig shell [--kernel K]                      a shell in a guest
   rig gdb                                     attach to a guest that was kept
-  rig matrix FILE [--resume FOLDER] [CASE]…   the same cases on many kernels, in one table
+  rig matrix FILE [CASE]…                     the same cases on many kernels and configurations, in one table
   rig bisect --tree PATH --good REV --bad REV NODEID
                                               the commit that broke a case, flaky or not
   rig worker ADDRESS [--jobs K]               take jobs of campaigns that run with --cluster ADDRESS

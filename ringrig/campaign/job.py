@@ -8,14 +8,12 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ringrig import runs
 from ringrig.cache import writing
-from ringrig.errors import BadSpec
 from ringrig.plugin.record import results
 
 _DONE = "job.json"
@@ -91,7 +89,7 @@ def do(
     if (known := finished(job, folder, suite)) is not None:
         return known
     began = time.monotonic()
-    with writing("the campaign's folder"):
+    with writing("the campaign's folder", folder):
         folder.mkdir(parents=True, exist_ok=True)
         for old in (_DONE, "results.jsonl"):
             (folder / old).unlink(missing_ok=True)
@@ -158,42 +156,3 @@ def last_words(folder: Path) -> str:
 def _output(folder: Path) -> str:
     path = folder / "output.txt"
     return path.read_text(errors="replace") if path.exists() else ""
-
-
-def named(spec: str, *, guest: str, configs: Sequence[str], patches: Sequence[str]) -> str:
-    """What a job on that kernel is called: unlike any other's, and fit for a folder."""
-    parts = [spec, *([guest] if guest != "auto" else []), *configs, *(Path(one).name for one in patches)]
-    return "+".join(parts).replace("/", "-")
-
-
-def job(table: dict[str, Any], *, cases: Sequence[str], base: Path) -> Job:
-    """A job from a TOML table {kernel, guest, config, patch, name}; its paths are relative to `base`. BadSpec."""
-    known = {"kernel", "guest", "config", "patch", "name"}
-    wrong = sorted(set(table) - known) or [name for name, value in table.items() if not _fits(name, value)]
-    if wrong or "kernel" not in table:
-        what = f"has no use for {', '.join(wrong)}" if wrong else "names no kernel"
-        raise BadSpec(
-            f"{table}: this entry {what}.", next_step=f"it takes {', '.join(sorted(known))} (docs/matrix.md)"
-        )
-    guest = table.get("guest", "auto")
-    configs = tuple(_placed(one, base) if "/" in one else one for one in table.get("config", []))
-    patches = tuple(_placed(one, base) for one in table.get("patch", []))
-    name = table.get("name") or named(table["kernel"], guest=guest, configs=configs, patches=patches)
-    return Job(
-        name=name,
-        kernel=runs.kernel_from_here(table["kernel"]),
-        guest=guest,
-        configs=configs,
-        patches=patches,
-        cases=tuple(cases),
-    )
-
-
-def _fits(name: str, value: object) -> bool:
-    if name in ("config", "patch"):
-        return isinstance(value, list) and all(isinstance(one, str) for one in value)
-    return isinstance(value, str)
-
-
-def _placed(path: str, base: Path) -> str:
-    return str((base / Path(path).expanduser()).absolute())

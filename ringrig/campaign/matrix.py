@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
-import tomllib
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ringrig import runs
 from ringrig.cache import Say
-from ringrig.campaign import crew
-from ringrig.campaign.job import Job, Result, interrupted, job
-from ringrig.errors import BadSpec, RigError
+from ringrig.campaign import crew, matrix_asked, nearest
+from ringrig.campaign.job import Job, Result, interrupted
+from ringrig.errors import RigError
 from ringrig.plugin.record import suite_version
 
 
@@ -39,18 +37,22 @@ class Matrix:
 
 def run(arguments: Sequence[str], *, root: Path, say: Say) -> Matrix:
     """Every job of a matrix, in order; what `--resume` names already holds is not done again. Raises RigErrors."""
-    chosen = _parser().parse_intermixed_args(arguments)
-    jobs = _jobs(chosen, root)
+    chosen = matrix_asked.parser().parse_intermixed_args(arguments)
     if chosen.resume:
-        folder = Path(chosen.resume).absolute()
-        if not folder.is_dir():
-            raise BadSpec(f"There is no {folder} to go on with.", next_step="`ls runs` shows what was begun")
+        folder = chosen.resume.absolute()
+        jobs = matrix_asked.stored(folder)
+        if chosen.given:
+            matrix_asked.same(jobs, chosen.given, folder)
     else:
+        jobs = matrix_asked.jobs(chosen.given)
+        for cases in dict.fromkeys(one.cases for one in jobs):
+            nearest.known(cases, root=root)
         folder = runs.new_folder(root, "matrix")
+        matrix_asked.store(jobs, folder)
     matrix = Matrix(folder=folder, suite=suite_version(root), left=jobs)
-    places = [(one, folder / _fit(one.name)) for one in jobs]
+    places = [(one, folder / matrix_asked.folder_name(one)) for one in jobs]
     found: dict[str, Result] = {}
-    again = f"go on with: rig matrix {_again(arguments)} --resume {folder}"
+    again = f"go on with: rig matrix {_options(arguments, chosen)}--resume {folder}"
     try:
         with suppress(KeyboardInterrupt), crew.crew(chosen, root=root, suite=matrix.suite, say=say) as hands:
             for one in hands.results(places):
@@ -58,10 +60,10 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> Matrix:
                     found[one.job.name] = one
                     say(f"{len(found)} of {len(jobs)}: {one.job.name}: {one.verdict} ({one.seconds:.0f} s)")
     except RigError:
-        if any(folder.iterdir()):
+        if chosen.resume or any(place.exists() for _, place in places):
             say(again)
         else:
-            folder.rmdir()
+            shutil.rmtree(folder, ignore_errors=True)
         raise
     matrix.results = [found[each.name] for each in jobs if each.name in found]
     matrix.left = [each for each in jobs if each.name not in found]
@@ -70,51 +72,9 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> Matrix:
     return matrix
 
 
-def _again(arguments: Sequence[str]) -> str:
-    """The command line without --resume."""
+def _options(arguments: Sequence[str], chosen: argparse.Namespace) -> str:
+    """How the jobs were to run, of the command line."""
     rest = iter(arguments)
     kept = [word for word in rest if not (word == "--resume" and next(rest, True))]
-    return shlex.join(word for word in kept if not word.startswith("--resume="))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rig matrix",
-        usage="rig matrix FILE [--resume FOLDER] [-n N] [--jobs K | --cluster ADDRESS] [CASE]…",
-        description="Run the same cases on many kernels.",
-    )
-    add = parser.add_argument
-    add(
-        "given",
-        nargs="+",
-        metavar="FILE",
-        help="a TOML file that lists kernels (docs/matrix.md), then cases, if not its own",
-    )
-    add("--resume", metavar="FOLDER", help="go on in that folder: what is done there is not done again")
-    crew.options(parser)
-    return parser
-
-
-def _jobs(chosen: argparse.Namespace, root: Path) -> list[Job]:
-    path = Path(chosen.given[0])
-    try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadSpec(f"{path} cannot be read: {error.strerror}.", next_step="name a TOML file") from error
-    except ValueError as error:
-        raise BadSpec(f"{path} is not TOML: {error}.", next_step="docs/matrix.md has an example") from error
-    tables: list[dict[str, Any]] = told.get("kernel", [])
-    if wrong := sorted(set(told) - {"cases", "kernel"}):
-        raise BadSpec(f"{path} has no use for {', '.join(wrong)}.", next_step="docs/matrix.md has an example")
-    if not tables:
-        raise BadSpec(f"{path} lists no kernel.", next_step='add one: [[kernel]] with kernel = "debian:6.12"')
-    cases = runs.from_here(chosen.given[1:]) or told.get("cases", ["suites"])
-    jobs = [job(table, cases=cases, base=path.absolute().parent) for table in tables]
-    names = [_fit(one.name) for one in jobs]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise BadSpec(f"{path}: {', '.join(twice)} is there twice.", next_step='give each a name = "…"')
-    return jobs
-
-
-def _fit(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.+-]+", "-", name)
+    words = [word for word in kept if word not in chosen.given and not word.startswith("--resume=")]
+    return f"{shlex.join(words)} " if words else ""

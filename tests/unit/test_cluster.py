@@ -21,7 +21,7 @@ from fakes import orphans
 from fakes.images import built_image
 
 from ringrig.campaign import cluster as clusters
-from ringrig.campaign import crew, errand, matrix, travel
+from ringrig.campaign import crew, errand, matrix, nearest, travel
 from ringrig.campaign.job import Job
 from ringrig.errors import BadSpec, ClusterAway, GuestLost, HostLacks
 
@@ -176,6 +176,7 @@ def test_a_cluster_that_is_away(campaign, monkeypatch, tmp_path):
     ):
         pass
     (tmp_path / "m.toml").write_text('[[kernel]]\nkernel = "debian"\n')
+    monkeypatch.setattr(nearest, "known", lambda names, root: names)
     with pytest.raises(ClusterAway):
         matrix.run(
             [str(tmp_path / "m.toml"), "--cluster=tcp://127.0.0.1:9"], root=tmp_path, say=campaign.said.append

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from ringrig.campaign import crew, matrix, nearest
 from ringrig.campaign import job as jobs
-from ringrig.campaign import matrix
 from ringrig.campaign.job import Job, do, finished, folder_of
 from ringrig.children import Children
-from ringrig.errors import BadSpec
+from ringrig.errors import BadSpec, ClusterAway
 from ringrig.report import matrix as reports
 
 JOB = Job(name="host", kernel="host", cases=("suites/x",))
@@ -45,6 +45,7 @@ def session(monkeypatch):
     monkeypatch.setattr(jobs.runs, "wait_for", wait_for)
     monkeypatch.setattr(Children, "wait_for", wait_for)
     monkeypatch.setattr(matrix, "suite_version", lambda _: "suite 1")
+    monkeypatch.setattr(nearest, "known", lambda names, root: list(names))
     return calls, codes
 
 
@@ -144,7 +145,7 @@ def test_a_matrix_runs_each_kernel_and_goes_on_where_it_was_ended(session, tmp_p
     assert "not run: debian:6.12+qemu" in capsys.readouterr().out
 
     session[1].extend([1])
-    whole = matrix.run([file, "--resume", str(half.folder)], root=tmp_path, say=lambda _: None)
+    whole = matrix.run(["--resume", str(half.folder)], root=tmp_path, say=lambda _: None)
 
     assert len(session[0]) == 3
     assert reports.report(whole) == 1
@@ -166,12 +167,122 @@ def test_paths_in_the_file_lie_beside_it(session, tmp_path):
     assert made.configs == ("kasan", str(tmp_path / "c"))
 
 
+def test_kernels_by_configurations_by_cases(session, tmp_path):
+    """Each entry with each of the configurations, beside its own; what it has itself is not that of all."""
+    file = toml(
+        tmp_path,
+        """
+        cases = ["suites/x"]
+        configs = [[], ["kasan", "debug"], ["./odd"]]
+        [[kernel]]
+        kernel = "source:6.12"
+        guest = "uml"
+        config = ["debug"]
+        [[kernel]]
+        name = "mine"
+        kernel = "tree:/linux"
+        cases = ["suites/y"]
+        [[kernel]]
+        kernel = "host"
+        configs = [[]]
+        """,
+    )
+
+    made = [one.job for one in matrix.run([file], root=tmp_path, say=lambda _: None).results]
+
+    assert [(one.name, one.cases[0]) for one in made] == [
+        ("source:6.12+uml+debug", "suites/x"),
+        ("source:6.12+uml+debug+kasan", "suites/x"),
+        ("source:6.12+uml+debug+odd", "suites/x"),
+        ("mine", "suites/y"),
+        ("mine+kasan+debug", "suites/y"),
+        ("mine+odd", "suites/y"),
+        ("host", "suites/x"),
+    ]
+    assert [one.configs for one in made[1:3]] == [("debug", "kasan"), ("debug", str(tmp_path / "odd"))]
+    asked = matrix.run([file, "suites/z"], root=tmp_path, say=lambda _: None).results
+    assert {one.job.cases for one in asked} == {("suites/z",)}
+
+
+def test_resume_goes_on_with_what_was_asked_and_with_nothing_else(session, tmp_path):
+    """The same file and cases may be named; others are refused, and what is finished stays."""
+    file = toml(tmp_path, '[[kernel]]\nkernel = "host"\n[[kernel]]\nkernel = "debian"\n')
+    begun = matrix.run([file, "suites/x"], root=tmp_path, say=lambda _: None)
+
+    resume = ["--resume", str(begun.folder)]
+    with pytest.raises(BadSpec, match="something else of host, debian"):
+        matrix.run([file, "suites/y", *resume], root=tmp_path, say=lambda _: None)
+    toml(tmp_path, '[[kernel]]\nkernel = "host"\n[[kernel]]\nkernel = "debian:6.12"\n')
+    with pytest.raises(BadSpec, match=r"something else of debian, debian:6\.12"):
+        matrix.run([file, "suites/x", *resume], root=tmp_path, say=lambda _: None)
+    toml(tmp_path, '[[kernel]]\nkernel = "host"\n[[kernel]]\nkernel = "debian"\n')
+    again = matrix.run([file, "suites/x", *resume], root=tmp_path, say=lambda _: None)
+
+    assert again.results == begun.results
+    assert len(session[0]) == 2
+
+
+def test_the_hint_goes_on_as_it_was_begun(session, tmp_path):
+    """It names the folder, and how the jobs were to run; what was asked is in there."""
+    said = []
+    file = toml(tmp_path, '[[kernel]]\nkernel = "host"\n')
+    session[1].append(2)
+
+    begun = matrix.run([file, "-n", "1", "suites/x", "--jobs=1"], root=tmp_path, say=said.append)
+
+    hint = f"rig matrix -n 1 --jobs=1 --resume {begun.folder}"
+    assert said[-1] == f"interrupted; go on with: {hint}"
+    whole = matrix.run(hint.split()[2:], root=tmp_path, say=said.append)
+    assert (whole.folder, len(whole.results)) == (begun.folder, 1)
+
+
+def test_what_came_to_nothing_leaves_no_folder(session, tmp_path, monkeypatch):
+    """One that is gone on with stays."""
+    file = toml(tmp_path, '[[kernel]]\nkernel = "host"\n')
+    session[1].append(2)
+    begun = matrix.run([file], root=tmp_path, say=lambda _: None)
+
+    def away(*_, **__):
+        raise ClusterAway("nobody", next_step="-")
+
+    monkeypatch.setattr(crew, "crew", away)
+    for words in ([file], ["--resume", str(begun.folder)]):
+        with pytest.raises(ClusterAway):
+            matrix.run(words, root=tmp_path, say=lambda _: None)
+
+    assert list((tmp_path / "runs").iterdir()) == [begun.folder]
+
+
+def test_a_case_that_exists_nowhere_is_told_before_anything_runs(session, tmp_path, monkeypatch):
+    """Each list of cases is looked up once."""
+    asked = []
+
+    def known(names, *, root):
+        asked.append(names)
+        if "suites/statu" in names:
+            raise BadSpec("There is no case 'suites/statu'.", next_step="suites/status")
+
+    monkeypatch.setattr(nearest, "known", known)
+    text = '[[kernel]]\nkernel = "host"\n[[kernel]]\nkernel = "debian"\n[[kernel]]\nkernel = "debian:6.1"\ncases = ["suites/statu"]\n'
+    with pytest.raises(BadSpec, match="suites/statu"):
+        matrix.run([toml(tmp_path, text)], root=tmp_path, say=lambda _: None)
+
+    assert asked == [("suites",), ("suites/statu",)]
+    assert session[0] == [] and not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("[[kernel]]\n", "names no kernel"),
         ('[[kernel]]\nkernel = "host"\nkernal = "x"\n', "no use for kernal"),
-        ('[[kernel]]\nkernel = "host"\npatch = "one"\n', "no use for patch"),
+        ('[[kernel]]\nkernel = "host"\npatch = "one"\n', "patch takes a list of texts, not 'one'"),
+        ("[[kernel]]\nkernel = 5\n", "number 1: kernel takes a text, not 5"),
+        ('cases = "suites/x"\n[[kernel]]\nkernel = "host"\n', "cases takes a list of texts"),
+        ('configs = ["kasan"]\n[[kernel]]\nkernel = "host"\n', "configs takes a list of lists"),
+        ('[kernel]\nkernel = "host"\n', "kernel takes a table for each one"),
+        ('kernel = "host"\n', "kernel takes a table for each one"),
+        ('kernel = ["host"]\n', "kernel takes a table for each one"),
         ("x = 1\n", "no use for x"),
         ("", "lists no kernel"),
         ("[[kernel", "not TOML"),
