@@ -16,7 +16,7 @@ from ringrig import cache
 from ringrig.cache import Say
 from ringrig.campaign import crew, errand, travel
 from ringrig.campaign.cluster import connect
-from ringrig.errors import ClusterAway
+from ringrig.errors import BadSpec, ClusterAway
 from ringrig.plugin.record import suite_version
 from ringrig.vm import accel
 
@@ -61,6 +61,15 @@ async def _serve(
         local_directory=scratch,
         death_timeout=10,
     )
+    try:
+        await worker
+    except RuntimeError as error:
+        if "name taken" not in str(error.__cause__):
+            raise
+        raise BadSpec(
+            f"The scheduler at {address} has a worker named {worker.name} already.",
+            next_step="choose another --name, or leave it out",
+        ) from error
     async with worker:
         what = ", ".join(f"{name} {amount:.0f}" for name, amount in has.items())
         say(f"worker {worker.name} waits for jobs of {address}: {what}")

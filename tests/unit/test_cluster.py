@@ -1,6 +1,7 @@
 """Campaigns on a cluster: parcels travel once, dead and refusing workers lose nothing, and what is away is said at once."""
 
 import argparse
+import asyncio
 import gc
 import json
 import os
@@ -16,12 +17,12 @@ from types import SimpleNamespace
 
 import dask
 import pytest
-from distributed import KilledWorker, LocalCluster
+from distributed import KilledWorker, LocalCluster, Worker
 from fakes import orphans
 from fakes.images import built_image
 
 from ringrig.campaign import cluster as clusters
-from ringrig.campaign import crew, errand, matrix, nearest, travel
+from ringrig.campaign import crew, errand, matrix, nearest, travel, worker
 from ringrig.campaign.job import Job
 from ringrig.errors import BadSpec, ClusterAway, GuestLost, HostLacks
 
@@ -210,6 +211,19 @@ def test_workers_that_refuse(scheduler, campaign, clone, tmp_path):
         list(hands.results(tasks(tmp_path, "a")))
 
     assert len([line for line in campaign.said if "it has pytest" in line]) == 2
+
+
+def test_a_workers_name_that_is_taken(scheduler, tmp_path):
+    """Is said, and nothing of dask's insides."""
+
+    async def twice():
+        async with Worker(scheduler.scheduler_address, name="a", nthreads=1):
+            await worker._serve(
+                scheduler.scheduler_address, HAS, jobs=1, name="a", scratch=str(tmp_path), say=print
+            )
+
+    with pytest.raises(BadSpec, match="a worker named a already"):
+        asyncio.run(twice())
 
 
 def test_a_parcel_that_arrives_damaged_each_time(scheduler, campaign, tmp_path, monkeypatch):
