@@ -28,9 +28,9 @@ def main(arguments: Sequence[str]) -> int:
         print("usage: rig bench boot …    what a boot and a case cost")
         print("       rig bench build …   what a kernel's build costs, beside virtme-ng's own configuration")
         print("       rig bench nops …    what a provided buffer costs, beside the RFC's table")
-        print(
-            "       rig bench --kernel A … --kernel B …   whether it costs more in one kernel than in the other"
-        )
+        from ringrig.bench import compare
+
+        print(f"\n{compare.options()}", end="")
         return 0
     from ringrig.errors import BadSpec
 

@@ -251,5 +251,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def options() -> str:
+    """The help of this measurement, which `rig bench --help` ends with."""
+    return _parser().format_help()
+
+
 def _say(line: str) -> None:
     print(f"rig: {line}", file=sys.stderr, flush=True)

@@ -138,3 +138,14 @@ def test_a_kernel_that_gives_no_figures(guests, capsys):
 
     assert main(["--kernel", "a", "--kernel", "liar"]) == 1
     assert "FAILED: cqe 3" in capsys.readouterr().out
+
+
+def test_the_help_that_an_error_points_to_has_its_options(capsys):
+    """`rig bench --help`, after the other measurements."""
+    with pytest.raises(BadSpec) as caught:
+        main(["--boots", "0", "--kernel", "a", "--kernel", "b"])
+
+    assert caught.value.next_step == "rig bench --help"
+    assert main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("--boots", "--rounds", "--seconds", "rig bench nops"))
