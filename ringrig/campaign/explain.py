@@ -15,7 +15,7 @@ from ringrig.campaign import again
 from ringrig.campaign.again import Bench, Run
 from ringrig.campaign.finding import Comparison, Explained, Passing, of_splat
 from ringrig.campaign.kernel import sources
-from ringrig.campaign.mutate import collect
+from ringrig.campaign.nearest import collect
 from ringrig.campaign.returns import traced
 from ringrig.errors import BadSpec, CasePasses, NothingRan
 from ringrig.kernel import resolve

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import fnmatch
 import hashlib
-import io
 import json
 import os
 import re
@@ -14,17 +13,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
-
 from ringrig import cache, runs
 from ringrig.cache import Say
 from ringrig.campaign import baseline as baselines
-from ringrig.campaign import kernel, mutants
+from ringrig.campaign import kernel, mutants, mutate_asked, nearest
 from ringrig.campaign.alone import compare
 from ringrig.campaign.baseline import Baseline, Docket
 from ringrig.campaign.generate import generate
 from ringrig.campaign.guests import Guests
 from ringrig.campaign.mutants import Mutant
+from ringrig.campaign.mutate_asked import Asked
 from ringrig.campaign.result import Campaign
 from ringrig.campaign.trial import Court, Verdict
 from ringrig.errors import BadSpec
@@ -53,83 +51,23 @@ _FRAGMENT = {
 
 def run(arguments: Sequence[str], *, root: Path) -> Campaign:
     """The whole campaign, with its results in its run folder as they came. Raises RigErrors."""
-    parser = _parser()
-    chosen = parser.parse_args(arguments)
-    if chosen.guests < 1 or chosen.alone < 0:
-        parser.error("-n takes at least 1, and --alone no less than 0")
-    if chosen.command and chosen.alone:
-        parser.error(
-            "--alone is for the suite: a kernel of its own is judged by rig run, which knows no --command"
-        )
-    wanted = Wanted.of(guest=chosen.guest, configs=chosen.config, patches=chosen.patch)
+    asked = mutate_asked.ask(arguments)
     began, progress = time.monotonic(), Progress()
     try:
-        campaign = _campaign(chosen, wanted, root, progress.say)
+        with contextlib.chdir(asked.where):
+            campaign = _campaign(asked, root, progress.say)
     finally:
         progress.done()
     campaign.seconds = round(time.monotonic() - began, 1)
     return campaign
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rig mutate",
-        description="Build a kernel with mutants of io_uring in it, and see which ones the suite notices.",
-    )
-    add = parser.add_argument
-    add("paths", nargs="*", default=["suites"], help="cases, as pytest takes them (default: suites)")
-    add(
-        "--kernel",
-        default="source:6.12",
-        metavar="K",
-        help="source:X.Y or tree:PATH[@REV] (default: source:6.12)",
-    )
-    add("--guest", choices=["auto", "qemu", "uml"], default="auto")
-    add("--config", action="append", default=[], metavar="NAME|FILE[,…]", help="configuration fragments")
-    add("--patch", action="append", default=[], metavar="FILE|DIR", help="patches below the mutants")
-    add("--catalogue", action="append", default=[], metavar="FILE", help="mutants (default: mutants/X.Y/)")
-    add(
-        "--generate",
-        action="store_true",
-        help="also mutants made mechanically, over all provided-buffer code",
-    )
-    add(
-        "--only",
-        action="append",
-        default=[],
-        metavar="GLOB|TOOL",
-        help="try only mutants whose id matches, or that need this tool",
-    )
-    add(
-        "--command",
-        action="append",
-        default=[],
-        metavar="CMD",
-        help="judge this program by its exit status, instead of the suite",
-    )
-    add("--full", action="store_true", help="name all cases that notice a mutant; try equivalent ones too")
-    add(
-        "--alone",
-        type=int,
-        default=0,
-        metavar="N",
-        help="then build N mutants as kernels of their own, and compare",
-    )
-    add(
-        "-n",
-        type=int,
-        default=len(os.sched_getaffinity(0)),
-        metavar="N",
-        dest="guests",
-        help="guests at a time",
-    )
-    return parser
-
-
-def _campaign(chosen: argparse.Namespace, wanted: Wanted, root: Path, say: Say) -> Campaign:
+def _campaign(asked: Asked, root: Path, say: Say) -> Campaign:
+    chosen = asked.chosen
+    wanted = Wanted.of(guest=chosen.guest, configs=chosen.config, patches=chosen.patch)
     spec = runs.kernel_from_here(chosen.kernel)
     paths = runs.from_here(chosen.paths)
-    docket = Docket(cases=chosen.command or collect(paths, root), commands=bool(chosen.command))
+    docket = Docket(cases=chosen.command or nearest.known(paths, root=root), commands=bool(chosen.command))
     unchanged = kernel.sources(spec, wanted, say=say)
     catalogue = _catalogue(chosen, unchanged, root)
     trial = kernel.make(
@@ -139,7 +77,9 @@ def _campaign(chosen: argparse.Namespace, wanted: Wanted, root: Path, say: Say) 
         *(f"--config={name}" for name in wanted.configs),
         *(f"--patch={name}" for name in wanted.patches),
     ]
-    context = prepare.context_for(trial.image, wanted, root, {"suites"}, say=say)
+    context = prepare.context_for(trial.image, wanted, root, {"suites"}, folder=asked.folder, say=say)
+    identity = _identity(trial, docket, root)
+    mutate_asked.store(asked, context.folder, identity)
     plan = context.plan
     pack.rewritten(root, plan.tops)
     if docket.commands:
@@ -148,6 +88,7 @@ def _campaign(chosen: argparse.Namespace, wanted: Wanted, root: Path, say: Say) 
         prepare.pack_suite(plan, root, cases=docket.cases)
     manner = Manner(timeout=_CASE_SECONDS, fresh=False, options=("--tb=line", "-qq"))
     with (
+        mutate_asked.resumable(context.folder, say),
         (context.folder / "guests.log").open("a") as log,
         Guests(
             plan, count=chosen.guests, manner=manner, say=lambda line: print(line, file=log, flush=True)
@@ -155,7 +96,7 @@ def _campaign(chosen: argparse.Namespace, wanted: Wanted, root: Path, say: Say) 
     ):
         began = time.monotonic()
         known = KnownIssues.load(root / "suites/known-issues.toml", plan)
-        base = _baseline(trial, docket=docket, known=known, guests=guests, root=root, say=say)
+        base = _baseline(identity, docket=docket, known=known, guests=guests, say=say)
         campaign = Campaign(
             folder=context.folder,
             label=trial.image.label,
@@ -168,6 +109,7 @@ def _campaign(chosen: argparse.Namespace, wanted: Wanted, root: Path, say: Say) 
             baseline_seconds=round(time.monotonic() - began, 1),
         )
         _write_patches(campaign, trial)
+        campaign.take_up(trial.placed.mutants.values())
         _judge(
             campaign,
             docket=docket,
@@ -214,20 +156,21 @@ def _judge(
     history = cache.folder() / f"kills-{trial.sources.series}.json"
     before: dict[str, str] = json.loads(history.read_text()) if history.exists() else {}
     court = Court(campaign.baseline, docket, on_trial, known=known, before=before, full=chosen.full)
-    queue = [number for number in on_trial if number not in apart]
-    say(f"{len(queue)} mutants on trial")
+    judged = {one.mutant.id for one in campaign.verdicts}
+    queue = [number for number, one in on_trial.items() if number not in apart and one.id not in judged]
+    total = len(judged) + len(queue)
+    say(f"{total} mutants on trial{f', {len(judged)} of them judged before' if judged else ''}")
     began = time.monotonic()
     try:
         for count, verdict in enumerate(guests.map(court.judge, queue), start=1):
             campaign.add(verdict)
-            if count % _NEWS == 0 or count == len(queue):
-                left = (time.monotonic() - began) * (len(queue) - count) / count
+            done = len(campaign.verdicts)
+            if done % _NEWS == 0 or done == total:
+                left = (time.monotonic() - began) * (total - done) / count
                 rest = f"; about {left / 60:.0f} min left" if left >= 60 else ""
-                say(
-                    f"  {count} of {len(queue)} mutants, {count - campaign.count()['killed']} not killed{rest}"
-                )
+                say(f"  {done} of {total} mutants, {done - campaign.count()['killed']} not killed{rest}")
     except KeyboardInterrupt:  # what is known by now is worth a report
-        campaign.untried = len(queue) - len(campaign.verdicts)
+        campaign.untried = total - len(campaign.verdicts)
     campaign.judging_seconds = round(time.monotonic() - began, 1)
     for verdict in apart.values():
         campaign.add(verdict)
@@ -239,17 +182,9 @@ def _judge(
             new.replace(history)  # another campaign may be reading it
 
 
-def _baseline(
-    trial: kernel.Trial,
-    *,
-    docket: Docket,
-    known: KnownIssues,
-    guests: Guests,
-    root: Path,
-    say: Say,
-) -> Baseline:
+def _baseline(identity: str, *, docket: Docket, known: KnownIssues, guests: Guests, say: Say) -> Baseline:
     """As it was taken before of the same kernel, suite and cases; foreign commands are always run."""
-    saved = cache.folder() / "baselines" / f"{_identity(trial, docket.cases, root)}.json"
+    saved = cache.folder() / "baselines" / f"{identity}.json"
     found = None if docket.commands else Baseline.load(saved)
     if found is None:
         found = baselines.take(guests, docket, known, say=say)
@@ -258,13 +193,14 @@ def _baseline(
     return found
 
 
-def _identity(trial: kernel.Trial, cases: Sequence[str], root: Path) -> str:
-    """Of the kernel, the cases, and everything in the suite that can change what they do."""
-    told = hashlib.sha256(f"{trial.image.build_id}\0{trial.image.profile}\0{cases}".encode())
-    for part in ("suites", "ringrig/uring", "ringrig/model", "ringrig/guest"):
-        for file in sorted((root / part).rglob("*")):
-            if file.suffix in (".py", ".toml", ".sh"):
-                told.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes())
+def _identity(trial: kernel.Trial, docket: Docket, root: Path) -> str:
+    """Of the kernel, the cases, and everything that can change what they do: in the suite, or beside a command."""
+    told = hashlib.sha256(f"{trial.image.build_id}\0{trial.image.profile}\0{docket.cases}".encode())
+    base = _here() if docket.commands else root
+    for part in ("",) if docket.commands else ("suites", "ringrig/uring", "ringrig/model", "ringrig/guest"):
+        for file in sorted((base / part).rglob("*")):
+            if file.suffix in (".py", ".toml", ".sh") or (docket.commands and file.is_file()):
+                told.update(f"{file.relative_to(base)}\0".encode() + file.read_bytes())
     return told.hexdigest()[:20]
 
 
@@ -299,32 +235,6 @@ def _nearest(series: str, root: Path) -> Path:
     folders.sort(key=lambda folder: number(folder.name))
     older = [folder for folder in folders if number(folder.name) <= number(series)]
     return older[-1] if older else folders[0]
-
-
-def collect(paths: Sequence[str], root: Path) -> list[str]:
-    """The node ids of the cases there. Raises BadSpec with pytest's words."""
-    found: list[str] = []
-
-    class Collected:
-        def pytest_collection_finish(self, session: pytest.Session) -> None:
-            found.extend(item.nodeid for item in session.items)
-
-    said = io.StringIO()
-    words = [
-        "--collect-only",
-        "-qq",
-        "-pno:cacheprovider",
-        f"--rootdir={root}",
-        "-c",
-        str(root / "pyproject.toml"),
-    ]
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), contextlib.chdir(root):
-        code = pytest.main([*words, *paths], plugins=[Collected()])
-    if code != pytest.ExitCode.OK:
-        raise BadSpec(
-            f"There are no such cases: {said.getvalue()[-600:].strip()}", next_step="check the paths"
-        )
-    return found
 
 
 def _here() -> Path:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ringrig.campaign.mutate import collect
+import pytest
+
 from ringrig.errors import BadSpec
 from ringrig.plugin.nearest import place, tops, unknown
 
@@ -37,3 +40,29 @@ def _places(names: Sequence[str], root: Path) -> Iterator[str]:
         if not name.startswith("-") and before not in {"-k", "-m"}:
             yield place(name, root=root)
         before = name
+
+
+def collect(paths: Sequence[str], root: Path) -> list[str]:
+    """The node ids of the cases there. Raises BadSpec with pytest's words."""
+    found: list[str] = []
+
+    class Collected:
+        def pytest_collection_finish(self, session: pytest.Session) -> None:
+            found.extend(item.nodeid for item in session.items)
+
+    said = io.StringIO()
+    words = [
+        "--collect-only",
+        "-qq",
+        "-pno:cacheprovider",
+        f"--rootdir={root}",
+        "-c",
+        str(root / "pyproject.toml"),
+    ]
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), contextlib.chdir(root):
+        code = pytest.main([*words, *paths], plugins=[Collected()])
+    if code != pytest.ExitCode.OK:
+        raise BadSpec(
+            f"There are no such cases: {said.getvalue()[-600:].strip()}", next_step="check the paths"
+        )
+    return found

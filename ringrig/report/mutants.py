@@ -102,7 +102,10 @@ def _tell_times(console: Console, campaign: Campaign) -> None:
         markup=False,
     )
     if campaign.untried:
-        console.print(f"interrupted: {campaign.untried} mutants were not tried")
+        console.print(
+            f"interrupted: {campaign.untried} mutants were not tried; go on with: rig mutate --resume {campaign.folder}",
+            markup=False,
+        )
     if campaign.alone:
         each = sum(one.seconds for one in campaign.alone) / len(campaign.alone)
         together = campaign.judging_seconds / max(len(tried), 1)

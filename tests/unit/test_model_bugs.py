@@ -3,13 +3,13 @@
 import pytest
 from fakes.clone import ROOT
 
-from ringrig.campaign import mutants, mutate
+from ringrig.campaign import mutants, nearest
 from ringrig.model.bugs import Bug, bugs, document
 
 
 @pytest.fixture(scope="module")
 def cases():
-    return mutate.collect(["suites"], ROOT)
+    return nearest.collect(["suites"], ROOT)
 
 
 def test_each_bug_has_a_name_of_its_own():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from fakes.clone import ROOT
 
-from ringrig.campaign import kernel, mutate
+from ringrig.campaign import kernel, mutate, nearest
 from ringrig.campaign.csource import Source
 from ringrig.campaign.instrument import Woven, place
 from ringrig.campaign.mutants import Edit, Mutant
@@ -117,9 +117,9 @@ def test_a_folder_that_is_too_large_does_not_travel(tmp_path, monkeypatch):
 
 def test_cases_are_collected_as_pytest_names_them():
     """From wherever the command was given; no such case is an error with pytest's words."""
-    found = mutate.collect(["suites/unregister/test_pairs.py"], ROOT)
+    found = nearest.collect(["suites/unregister/test_pairs.py"], ROOT)
 
     assert len(found) > 10
     assert all(one.startswith("suites/unregister/test_pairs.py::test_") for one in found)
     with pytest.raises(BadSpec, match=r"no such cases.*not_there"):
-        mutate.collect(["suites/not_there.py"], ROOT)
+        nearest.collect(["suites/not_there.py"], ROOT)
