@@ -48,12 +48,13 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> Matrix:
         for cases in dict.fromkeys(one.cases for one in jobs):
             nearest.known(cases, root=root)
         folder = runs.new_folder(root, "matrix")
-        matrix_asked.store(jobs, folder)
     matrix = Matrix(folder=folder, suite=suite_version(root), left=jobs)
     places = [(one, folder / matrix_asked.folder_name(one)) for one in jobs]
     found: dict[str, Result] = {}
     again = f"go on with: rig matrix {_options(arguments, chosen)}--resume {folder}"
     try:
+        if not chosen.resume:
+            matrix_asked.store(jobs, folder)
         with suppress(KeyboardInterrupt), crew.crew(chosen, root=root, suite=matrix.suite, say=say) as hands:
             for one in hands.results(places):
                 if not interrupted(one.folder, one.exit_code):

@@ -1,5 +1,6 @@
 """Campaigns' unit, a job, and the matrix of them: what is done is not done again, and every fault is named."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from ringrig.campaign import crew, matrix, nearest
 from ringrig.campaign import job as jobs
 from ringrig.campaign.job import Job, do, finished, folder_of
 from ringrig.children import Children
-from ringrig.errors import BadSpec, ClusterAway
+from ringrig.errors import BadSpec, ClusterAway, NoSpace
 from ringrig.report import matrix as reports
 
 JOB = Job(name="host", kernel="host", cases=("suites/x",))
@@ -251,6 +252,20 @@ def test_what_came_to_nothing_leaves_no_folder(session, tmp_path, monkeypatch):
             matrix.run(words, root=tmp_path, say=lambda _: None)
 
     assert list((tmp_path / "runs").iterdir()) == [begun.folder]
+
+
+def test_a_full_disk_leaves_no_folder_that_cannot_be_gone_on_with(session, tmp_path, monkeypatch):
+    """What is asked could not be kept; the place that is full is said."""
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = toml(tmp_path, '[[kernel]]\nkernel = "host"\n')
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(NoSpace, match=rf"{tmp_path}/runs/.*_matrix"):
+        matrix.run([file], root=tmp_path, say=lambda _: None)
+
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_a_case_that_exists_nowhere_is_told_before_anything_runs(session, tmp_path, monkeypatch):
