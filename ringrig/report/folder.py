@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ringrig.campaign.job import Job, last_words
-from ringrig.errors import BadSpec
+from ringrig.campaign.rows import NO_BUILD
+from ringrig.errors import BadSpec, BuildFailed
 from ringrig.plugin.record import results
 
 _CAMPAIGNS = {"matrix": "kernels", "series": "rows", "bisect": "examined", "mutants": ""}
@@ -133,31 +134,45 @@ def read(path: Path) -> Folder:
     path = path.resolve()
     if (path / "run.json").exists():
         return Folder(path=path, kind="run", runs=[_run(path, path.name)])
-    kind = next((kind for kind in _CAMPAIGNS if (path / f"{kind}.json").exists()), "")
-    jobs = sorted(one.parent for one in path.glob("*/job.json"))
-    if not kind and not jobs:
+    kind = _kind(path)
+    if not kind:
         raise BadSpec(
             f"{path} holds neither a run nor a campaign.",
             next_step="name a folder of runs/ that `rig run`, matrix, series, bisect or mutate left",
         )
-    told = _json(path / f"{kind}.json") if kind else {}
+    told = _json(path / f"{kind}.json") if (path / f"{kind}.json").exists() else {}
     if kind == "mutants":
         return Folder(path=path, kind=kind, runs=[], told=told)
+    rows = told.get(_CAMPAIGNS[kind], [])
+    order = [path / one["folder"] for one in rows]
     # A series has folders beside, of cases that were run again.
-    order = [path / one["folder"] for one in told.get(_CAMPAIGNS.get(kind, ""), [])]
-    rest = [] if kind == "series" else sorted(one for one in path.iterdir() if one not in order)
-    runs = [_run(one, one.name) for one in [*order, *rest] if _began(one)]
+    rest = [] if told and kind == "series" else sorted(one for one in path.iterdir() if one not in order)
+    unbuilt = {path / row["folder"]: row for row in rows if row.get("verdict") == NO_BUILD}
+    runs = [
+        _unbuilt(unbuilt[one], one) if one in unbuilt else _run(one, one.name)
+        for one in [*order, *rest]
+        if one in unbuilt or _began(one)
+    ]
     return Folder(
         path=path,
-        kind=kind or "matrix",
+        kind=kind,
         runs=runs if told else sorted(runs, key=lambda run: str(run.about.get("began", "~"))),
         told=told,
         left=[one if isinstance(one, str) else f"patch {one}" for one in told.get("not run", [])],
     )
 
 
+def _kind(path: Path) -> str:
+    """Of the campaign there, also of one that has not come to its own JSON; "" where there is none."""
+    if found := next((kind for kind in _CAMPAIGNS if (path / f"{kind}.json").exists()), ""):
+        return found
+    if (path / "asked.json").exists():
+        return "series" if "asked" in _json(path / "asked.json") else "bisect"
+    return "matrix" if "_matrix" in path.name or any(path.glob("*/job.json")) else ""
+
+
 def _began(folder: Path) -> bool:
-    return (folder / "run.json").exists() or (folder / "job.json").exists()
+    return any((folder / name).exists() for name in ("run.json", "job.json", "output.txt"))
 
 
 def _run(folder: Path, name: str) -> Run:
@@ -182,6 +197,19 @@ def _run(folder: Path, name: str) -> Run:
         exit_code=exit_code,
         arguments=naming(words),
         cases={told["nodeid"]: _case(told) for told in results(folder)},
+    )
+
+
+def _unbuilt(row: dict[str, Any], folder: Path) -> Run:
+    """A patch of a series that does not build: nothing ran, and there is no such folder."""
+    return Run(
+        name=folder.name,
+        folder=folder,
+        about={},
+        verdict=f"NO VERDICT: {row['words']}",
+        exit_code=BuildFailed.exit_code,
+        arguments=naming(row["arguments"]),
+        cases={},
     )
 
 

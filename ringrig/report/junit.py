@@ -11,20 +11,23 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def text(folder: Folder) -> str:
-    """The whole report. A run without a case has one, `run`, with the error that kept it from having any."""
+    """The whole report. A run without a case has one, `run`, with the error that kept it from having any.
+
+    A campaign's suites are called as its jobs are: several may be of one kernel.
+    """
     top = ET.Element("testsuites", name=f"ringrig {folder.kind}")
     for run in folder.runs:
-        _add_run(top, run)
+        _add_run(top, run, name=run.label if folder.kind == "run" else run.name)
     ET.indent(top, " ")
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(top, encoding="unicode") + "\n"
 
 
-def _add_run(top: ET.Element, run: Run) -> None:
+def _add_run(top: ET.Element, run: Run, *, name: str) -> None:
     count = run.count
     suite = ET.SubElement(
         top,
         "testsuite",
-        name=_fit(run.label),
+        name=_fit(name),
         tests=str(len(run.cases) or 1),
         failures=str(count["failed"]),
         errors=str(count["error"] if run.cases else 1),
@@ -33,9 +36,12 @@ def _add_run(top: ET.Element, run: Run) -> None:
     )
     if began := run.about.get("began", ""):
         suite.set("timestamp", began[:19])
+    properties = ET.SubElement(suite, "properties")
+    ET.SubElement(properties, "property", name="kernel", value=_fit(run.label))
     if not run.cases:
         case = ET.SubElement(suite, "testcase", classname="ringrig", name="run", time="0")
-        ET.SubElement(case, "error", message=_fit(run.verdict), type="no verdict")
+        words = _fit(run.verdict)
+        ET.SubElement(case, "error", message=words.partition("\n")[0], type="no verdict").text = words
     for one in run.cases.values():
         _add_case(suite, one)
 

@@ -57,7 +57,7 @@ def text(folder: Folder, *, origin: str = ORIGIN) -> str:
 
 def _checkout(run: Run, origin: str) -> Report:
     source = _kernel(run).get("tree") or run.release or run.name
-    patches = sorted(run.folder.glob("patches/*/*"))
+    patches = _patches(run)
     made: Report = {
         "origin": origin,
         "comment": f"{run.label}{f' with {len(patches)} patches' if patches else ''}",
@@ -71,6 +71,13 @@ def _checkout(run: Run, origin: str) -> Report:
         made["start_time"] = began
     made["id"] = f"{origin}:{_short(source)}"
     return made
+
+
+def _patches(run: Run) -> list[Path]:
+    """Those in the run's folder; a kernel that was not built has none there, so those that it was to be built with."""
+    named = [Path(word.partition("=")[2]) for word in run.arguments if word.startswith("--patch=")]
+    kept = sorted(run.folder.glob("patches/*/*"))
+    return kept or [path for path in named if path.is_file()]
 
 
 def _patchset(patches: list[Path]) -> str:

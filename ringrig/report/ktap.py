@@ -31,7 +31,7 @@ def text(folder: Folder) -> str:
     nodes = [_of_run(run) for run in folder.runs]
     if folder.kind == "run":
         nodes = nodes[0].inner or nodes
-    count = sum((run.count for run in folder.runs), Counter[str]())
+    count = sum((run.count or Counter({"error": 1}) for run in folder.runs), Counter[str]())
     totals = (
         f"# Totals: pass:{count['passed']} fail:{count['failed']} xfail:{count['xfailed']} "
         f"xpass:{count['xpassed']} skip:{count['skipped']} error:{count['error']}"
@@ -41,7 +41,8 @@ def text(folder: Folder) -> str:
 
 def _of_run(run: Run) -> _Node:
     if not run.cases:
-        return _Node(name=_name(run.name), ok=False, after=f"ERROR {_flat(run.verdict)}")
+        first, *lines = run.verdict.splitlines()
+        return _Node(name=_name(run.name), ok=False, after=f"ERROR {_flat(first)}", notes=_cut(lines))
     folders: dict[str, dict[str, list[Case]]] = {}
     for nodeid in sorted(run.cases, key=lambda one: one.split("::", 1)):
         files = folders.setdefault(folder_of(nodeid), {})
@@ -64,13 +65,17 @@ def _of_case(case: Case) -> _Node:
     if bad and any(one.startswith("timeout") for one in case.troubles):
         directive = "TIMEOUT"
     lines = (case.detail or case.why).splitlines() if bad else []
-    left = [f"… {len(lines) - _DETAIL} lines more"] if len(lines) > _DETAIL else []
     return _Node(
         name=_name(case.nodeid.split("::", 1)[-1]),
         ok=not bad,
         after=f"{directive} {_flat(case.why)}".strip(),
-        notes=[*lines[:_DETAIL], *left],
+        notes=_cut(lines),
     )
+
+
+def _cut(lines: Sequence[str]) -> list[str]:
+    left = [f"… {len(lines) - _DETAIL} lines more"] if len(lines) > _DETAIL else []
+    return [*lines[:_DETAIL], *left]
 
 
 def _lines(nodes: Sequence[_Node], indent: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from ringrig.report.page_failures import bugs, failures, left_out
 from ringrig.report.page_grid import LETTERS, grid
 
 _COLUMN = {"matrix": "kernel", "series": "kernel", "bisect": "commit"}
+_NAMES = {"matrix": "Matrix", "series": "Series", "bisect": "Bisection"}
 WORDS = {
     "passed": "passed",
     "failed": "failed",
@@ -29,8 +30,9 @@ WORDS = {
 def text(folder: Folder) -> str:
     """The whole page."""
     wrong, places = failures(folder)
+    own = f"{folder.kind}.html"
     return render(
-        f"{folder.kind}.html" if f"{folder.kind}.html" in _environment().list_templates() else "page.html",
+        own if folder.told and own in _environment().list_templates() else "page.html",
         title=_title(folder),
         folder=folder,
         runs=folder.runs,
@@ -65,11 +67,13 @@ def _environment() -> Environment:
 def _title(folder: Folder) -> str:
     if folder.kind == "run":
         return folder.runs[0].label
-    if folder.kind == "bisect":
+    if folder.kind == "bisect" and folder.told:
         return "Bisection"
     if folder.told.get("title"):
         return f"Series: {folder.told['title']}"
-    return f"{folder.kind.capitalize()}: {len(folder.runs)} {_COLUMN.get(folder.kind, 'run')}s"
+    number, what = len(folder.runs), _COLUMN[folder.kind]
+    unfinished = "" if folder.told else ", without a result of its own so far"
+    return f"{_NAMES[folder.kind]}: {number} {what}{'s'[: number != 1]}{unfinished}"
 
 
 def _expired(folder: Folder) -> dict[str, dict[str, str]]:

@@ -98,6 +98,60 @@ def _job(folder, name, kernel, code):
     (folder / "job.json").write_text(json.dumps(told))
 
 
+PATCH = "--- a/io_uring/kbuf.c\n+++ b/io_uring/kbuf.c\n@@ -1 +1 @@\n-a\n+b\n"
+ROW = {
+    "author": "", "message_id": "", "arguments": [], "faults": {}, "breaks": [], "mends": [], "unknown_before": [],
+    "flaky": [], "newly_passing": [], "newly_skipped": [], "newly_run": [], "not_run": [], "new_splats": {},
+    "lines": None, "exercised": "", "seconds": {"build": 9.0}, "words": "", "subject": "", "verdict": "",
+}  # fmt: skip
+
+
+def a_series(folder):
+    """Base, a patch that breaks a case, one that does not build, one that mends it; the fourth was not run."""
+    lines = {
+        "ran": {},
+        "idle": {"io_uring/kbuf.c": [7, 8, 9, 12]},
+        "uncompiled": {},
+        "unmeasured": ["fs/pipe.c"],
+    }
+    case = f"{A}::test_4[a#1]"
+    combined = folder / "kernels/2-of-4.patch"
+    combined.parent.mkdir(parents=True)
+    combined.write_text(PATCH)
+    rows = [
+        {**ROW, "number": 0, "folder": "base"},
+        {**ROW, "number": 1, "folder": "1-of-4", "subject": "io_uring: <one>", "verdict": "breaks",
+         "faults": {case: "got -EINVAL"}, "breaks": [case], "newly_passing": ["p1"], "newly_run": ["r1"], "lines": lines},
+        {**ROW, "number": 2, "folder": "2-of-4", "verdict": "does not build",
+         "words": "source:6.12 does not build:\n    kbuf.c:3: error: expected ‘;’",
+         "arguments": ["--kernel=source:6.12", "--guest=uml", f"--patch={combined}"]},
+        {**ROW, "number": 3, "folder": "3-of-4", "verdict": "mends", "mends": [case],
+         "newly_passing": ["p1", "p2"], "newly_run": ["r1"]},
+    ]  # fmt: skip
+    for name in ("base", "1-of-4", "1-of-4-again", "3-of-4"):
+        a_job(folder / name, name=name)
+    told = {
+        "title": "bundles <two>",
+        "base": "tree:/linux",
+        "cases": [f"{folder.parents[1]}/suites/status"],
+        "base failing": {},
+        "base flaky": ["wavers"],
+        "rows": rows,
+        "not run": [4],
+    }
+    (folder / "series.json").write_text(json.dumps(told))
+    return folder
+
+
+def a_bisection_under_way(folder):
+    """One that has no result of its own: asked for, and a commit examined."""
+    a_job(folder / "aaaaaaaaaaaa", name="aaaaaaaaaaaa", exit_code=0, verdict="PASS: all well")
+    (folder / "bbbbbbbbbbbb").mkdir()
+    (folder / "bbbbbbbbbbbb/output.txt").write_text("rig: building\n")
+    (folder / "asked.json").write_text(json.dumps({"tree": "/linux", "good": "a" * 40, "bad": "b" * 40}))
+    return folder
+
+
 def a_matrix(folder):
     """Two kernels with results, one that was not to be had, one that was not run."""
     names = ["k-6.12", "k-6.1", "k-9.9"]

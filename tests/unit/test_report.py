@@ -5,7 +5,18 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from fakes.folders import ISSUE, LINES, A, B, a_job_without_a_case, a_matrix, a_run
+from fakes.folders import (
+    ISSUE,
+    LINES,
+    A,
+    B,
+    a_bisection_under_way,
+    a_job,
+    a_job_without_a_case,
+    a_matrix,
+    a_run,
+    a_series,
+)
 
 from ringrig import cli
 from ringrig.errors import BadSpec, NoSpace
@@ -55,6 +66,53 @@ def test_a_campaign_that_is_under_way(tmp_path):
 
     assert found.kind == "matrix"
     assert {one.name: one.verdict for one in found.runs}["now"].startswith("NO VERDICT: the run is under way")
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "kind"),
+    [
+        ("b", {"tree": "/linux"}, "bisect"),
+        ("s", {"asked": {}, "trees": []}, "series"),
+        ("now_matrix", None, "matrix"),
+    ],
+)
+def test_a_campaign_that_has_only_begun(tmp_path, capsys, name, asked, kind):
+    """Has a report, of its own kind, before anything of it has ended."""
+    (tmp_path / name).mkdir()
+    if asked:
+        (tmp_path / name / "asked.json").write_text(json.dumps(asked))
+
+    assert folders.read(tmp_path / name).kind == kind
+    for form in ("html", "ktap", "junit", "kcidb"):
+        assert cli.main(["report", str(tmp_path / name), f"--{form}"]) == 0
+
+
+def test_a_bisection_without_a_result(tmp_path):
+    """Is none of a matrix; a commit that is being built has no verdict."""
+    text = ktap.text(folders.read(a_bisection_under_way(tmp_path / "b")))
+
+    assert [one[1] for one in ktap_tree(text)] == ["aaaaaaaaaaaa", "bbbbbbbbbbbb"]
+    assert "NO VERDICT: the run is under way" in text
+
+
+def test_a_patch_that_does_not_build(tmp_path):
+    """Has no folder, and is in each report all the same, with the compiler's words."""
+    series = folders.read(a_series(tmp_path / "runs/a_series"))
+    says = "error: expected ‘;’"
+
+    unbuilt = {one[1]: one for one in ktap_tree(ktap.text(series))}["2-of-4"]
+    suites = {one.get("name"): one for one in ElementTree.fromstring(junit.text(series)).findall("testsuite")}
+    told = json.loads(kcidb.text(series))
+
+    assert (unbuilt[0], unbuilt[2]) == (False, "ERROR NO VERDICT: source:6.12 does not build:")
+    assert says in ktap.text(series)
+    assert list(suites) == ["base", "1-of-4", "2-of-4", "3-of-4"]
+    assert says in suites["2-of-4"].find("testcase/error").text
+    (build,) = [one for one in told["builds"] if one.get("status") == "FAIL"]
+    assert says in build["log_excerpt"]
+    checkout = {one["id"]: one for one in told["checkouts"]}[build["checkout_id"]]
+    assert "patchset_hash" in checkout
+    pytest.importorskip("kcidb_io.schema").LATEST.validate(told)
 
 
 def faulty(tmp_path):
@@ -141,6 +199,14 @@ def test_ktap_of_a_matrix(matrix):
     assert tree[2][2] == "ERROR NO VERDICT: There is no such kernel."
 
 
+def test_ktap_counts_kernels_without_a_case(tmp_path):
+    """As the errors that they are."""
+    for name in ("a", "b"):
+        a_job_without_a_case(tmp_path / "m" / name)
+
+    assert ktap.text(folders.read(tmp_path / "m")).endswith("skip:0 error:2\n")
+
+
 def test_junit(matrix):
     """Known issues are apart from skips, with the issue's id; counts are as CI counts; no character that XML forbids."""
     top = ElementTree.fromstring(junit.text(matrix))
@@ -159,6 +225,19 @@ def test_junit(matrix):
     assert cases["test_3[a/b]"].find("skipped").get("type") == "known issue"
     assert cases["test_3[a/b]"].find("properties/property").get("value") == "stale-head"
     assert suites[2].find("testcase/error").get("message") == "NO VERDICT: There is no such kernel."
+
+
+def test_junit_tells_entries_of_one_kernel_apart(tmp_path):
+    """By the name of the job; the kernel's own is a property."""
+    for name in ("one", "two"):
+        a_job(tmp_path / "m" / name, name=name)
+
+    suites = ElementTree.fromstring(junit.text(folders.read(tmp_path / "m"))).findall("testsuite")
+
+    assert [one.get("name") for one in suites] == ["one", "two"]
+    assert {one.find("properties/property").get("value") for one in suites} == {
+        "source:6.12 (6.12.117) [uml]"
+    }
 
 
 def test_kcidb_is_valid_and_keeps_failures_errors_and_misses_apart(matrix):

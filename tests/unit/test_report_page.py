@@ -7,7 +7,7 @@ import subprocess
 from html.parser import HTMLParser
 
 import pytest
-from fakes.folders import ISSUE, LINES, A, B, a_job, a_matrix, a_run
+from fakes.folders import ISSUE, LINES, A, B, a_bisection_under_way, a_matrix, a_run, a_series
 
 from ringrig import cli
 from ringrig.report import folder as folders
@@ -243,7 +243,11 @@ def test_a_bisection_is_its_path_of_verdicts(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "told", [{}, {"result": "unfinished", "left": [], "confidence": None, "stopped": "the disk is full"}]
+    "told",
+    [
+        {"result": "unfinished"},
+        {"result": "unfinished", "left": [], "confidence": None, "stopped": "the disk is full"},
+    ],
 )
 def test_a_bisection_that_was_cut_short(tmp_path, told):
     """Says so."""
@@ -255,30 +259,21 @@ def test_a_bisection_that_was_cut_short(tmp_path, told):
     assert told.get("stopped", "") in read.text
 
 
+def test_a_bisection_without_a_result(tmp_path):
+    """Under way, or ended by wrong ends: the commits that were examined so far."""
+    folder = folders.read(a_bisection_under_way(tmp_path / "b"))
+
+    read = Reader(page.text(folder))
+
+    assert (folder.kind, [one.name for one in folder.runs]) == ("bisect", ["aaaaaaaaaaaa", "bbbbbbbbbbbb"])
+    assert "Bisection: 2 commits, without a result of its own so far" in read.text
+
+
 def test_a_series_is_a_row_for_each_patch(tmp_path):
     """What breaks and mends what, which changed lines no case ran, what was not run; base and patches are the columns."""
-    row = {
-        "faults": {}, "breaks": [], "mends": [], "unknown_before": [], "flaky": [], "newly_passing": [],
-        "newly_skipped": [], "not_run": [], "new_splats": {}, "lines": None, "exercised": "", "seconds": {"build": 9.0},
-        "words": "", "subject": "", "verdict": "",
-    }  # fmt: skip
-    lines = {"ran": {}, "idle": {"io_uring/kbuf.c": [7, 8]}, "uncompiled": {}, "unmeasured": []}
-    case = f"{A}::test_4[a#1]"
-    rows = [
-        {**row, "number": 0, "folder": "base"},
-        {**row, "number": 1, "folder": "1-of-4", "subject": "io_uring: <one>", "verdict": "breaks",
-         "faults": {case: "got -EINVAL"}, "breaks": [case], "lines": lines},
-        {**row, "number": 2, "folder": "2-of-4", "verdict": "does not build", "words": "error: expected ‘;’"},
-        {**row, "number": 3, "folder": "3-of-4", "verdict": "mends", "mends": [case]},
-    ]  # fmt: skip
-    for name in ("base", "1-of-4", "1-of-4-again", "3-of-4"):
-        a_job(tmp_path / name, name=name)
-    told = {"title": "bundles <two>", "base": "tree:/linux", "rows": rows, "not run": [4]}
-    (tmp_path / "series.json").write_text(json.dumps(told))
+    read = Reader(page.text(folders.read(a_series(tmp_path / "runs/a_series"))))
 
-    read = Reader(page.text(folders.read(tmp_path)))
-
-    assert [one["name"] for one in json.loads(read.data)["runs"]] == ["base", "1-of-4", "3-of-4"]
+    assert [one["name"] for one in json.loads(read.data)["runs"]] == ["base", "1-of-4", "2-of-4", "3-of-4"]
     for words in (
         "Series: bundles <two>",
         "1 io_uring: <one>",
