@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -19,6 +18,7 @@ from ringrig.errors import BadSpec, RigError
 from ringrig.plugin import history
 from ringrig.plugin.history import Past
 from ringrig.plugin.record import OUTCOMES
+from ringrig.report import terminal
 
 _GOOD, _BAD = {"passed", "xfailed"}, {"failed", "error", "xpassed"}
 
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str], *, root: Path) -> int:
     if not past:
         nearest = f"the nearest: {', '.join(near)}" if near else "`rig run` keeps what it ran"
         raise BadSpec(f"No run here has had a case {case}.", next_step=nearest)
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal.console()
     console.print(f"{case}: {len(past)} runs", markup=False)
     console.print(_by_kernel(past))
     for line in wavering(past):
@@ -104,9 +104,9 @@ def _by_kernel(past: Sequence[Past]) -> Table:
         kernels[one.kernel].append(one)
     words = [word for word in OUTCOMES if any(one.outcome == word for one in past)]
     table = Table(box=SIMPLE)
-    table.add_column("kernel")
+    table.add_column("kernel", overflow="fold")
     for word in words:
-        table.add_column(word, justify="right")
+        table.add_column(word, justify="right", no_wrap=True)
     table.add_column("last")
     for kernel, those in sorted(kernels.items()):
         count = Counter(one.outcome for one in those)

@@ -7,7 +7,6 @@ from collections import Counter
 from dataclasses import asdict
 
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,7 +14,7 @@ from ringrig.cache import writing
 from ringrig.campaign.job import Result, folder_of
 from ringrig.campaign.matrix import Matrix
 from ringrig.plugin.record import OUTCOMES
-from ringrig.report import command, folder
+from ringrig.report import command, folder, terminal
 
 _MARKS = {"failed": "F", "error": "E", "xfailed": "k", "xpassed": "X", "skipped": "-"}
 LEGEND = "cells: cases passed, then F failed, E error, k known bug of that kernel, X known bug that did not show (xpass), - left out"
@@ -26,7 +25,7 @@ def report(matrix: Matrix) -> int:
     with writing("the report", matrix.folder):
         (matrix.folder / "matrix.json").write_text(json.dumps(_data(matrix), indent=1) + "\n")
     page = command.write_page(folder.read(matrix.folder))
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal.console()
     console.print(_totals(matrix))
     for result in matrix.results:
         console.print(_folders(result), markup=False)
@@ -39,9 +38,9 @@ def report(matrix: Matrix) -> int:
 
 def _totals(matrix: Matrix) -> Table:
     table = Table(box=SIMPLE)
-    table.add_column("kernel", no_wrap=True)
+    table.add_column("kernel", overflow="fold")
     for name in ("pass", "fail", "error", "known", "xpass", "out", "s", "exit"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for one in matrix.results:
         count = one.count()
         cells = [count[name] for name in OUTCOMES]

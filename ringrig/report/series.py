@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -18,14 +17,12 @@ from ringrig.cache import writing
 from ringrig.campaign.exercised import Lines
 from ringrig.campaign.rows import BREAKS, IDLE, MENDS, NO_BOOT, NO_BUILD, STILL, UNSEEN, Row, Series
 from ringrig.errors import NothingRan
-from ringrig.report import command, folder
+from ringrig.report import command, folder, terminal
 from ringrig.report.compare import listed, named
 from ringrig.report.matrix import LEGEND, cell
 
 _SHOWN = 8
 _COLUMNS = 72
-_WIDTH = 120
-"""Of what goes into a file or a pipe."""
 _WIDE = 110
 """From so many columns on the table has room for subjects."""
 _TIMES = ("build", "boot", "cases", "again", "rest")
@@ -44,9 +41,7 @@ def report(series: Series) -> int:
 
     Writes report.html; returns the exit code.
     """
-    console = Console(highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = _WIDTH
+    console = terminal.console()
     words = tested_by(series)
     console.print(_head(series), markup=False)
     wide = console.width >= _WIDE
@@ -88,7 +83,7 @@ def _table(series: Series, *, subjects: bool) -> Table:
     if subjects:
         table.add_column("patch", max_width=52)
     table.add_column("verdict", no_wrap=True)
-    table.add_column("cases", no_wrap=True)
+    table.add_column("cases")
     table.add_column("changed lines", no_wrap=True)
     table.add_column("seconds", justify="right", no_wrap=True)
     for row in series.rows:

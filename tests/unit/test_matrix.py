@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.text import Text
 
 from ringrig.campaign import crew, matrix, nearest
 from ringrig.campaign import job as jobs
@@ -153,6 +155,25 @@ def test_a_matrix_runs_each_kernel_and_goes_on_where_it_was_ended(session, tmp_p
     told = json.loads((whole.folder / "matrix.json").read_text())
     assert [one["exit_code"] for one in told["kernels"]] == [0, 1]
     assert told["kernels"][1]["folders"]["mmap"] == {"xfailed": 1, "failed": 1}
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_numbers_are_never_cut(capsys, monkeypatch, tmp_path, columns):
+    """However long a kernel's name is, and however narrow the terminal."""
+    monkeypatch.setattr(Console, "is_terminal", True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    name = "a-kernel-with-a-name-of-many-letters"
+    cases = {f"suites/x/test_a.py::test_{n}": jobs.Case(outcome="passed", seconds=0) for n in range(3112)}
+    one = jobs.Result(
+        job=Job(name=name, kernel="host"), folder=tmp_path, exit_code=1, seconds=1234, verdict="", cases=cases
+    )
+    (tmp_path / "made").mkdir()
+
+    reports.report(matrix.Matrix(folder=tmp_path / "made", suite="", results=[one]))
+
+    table = Text.from_ansi(capsys.readouterr().out).plain.partition("cells:")[0]
+    assert {"pass", "fail", "error", "known", "xpass", "out", "exit", "3112", "1234"} <= set(table.split())
+    assert "…" not in table
 
 
 def test_paths_in_the_file_lie_beside_it(session, tmp_path):
