@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ringrig.cache import writing
-from ringrig.errors import BadSpec
+from ringrig.errors import BadSpec, NoSpace
 from ringrig.report import folder as folders
 from ringrig.report import junit, kcidb, ktap, page
 from ringrig.report.folder import Folder
@@ -19,6 +19,7 @@ _PAGE = "report.html"
 def main(arguments: Sequence[str], *, root: Path) -> int:
     """Writes the report, or prints it where it is for machines. BadSpec, NoSpace."""
     chosen = _parser().parse_args(arguments)
+    kcidb.check(chosen.origin)
     folder = folders.read(Path(chosen.folder) if chosen.folder else root / "runs" / "latest")
     if folder.kind == "mutants":
         return _mutants(folder.path, chosen.form)
@@ -44,8 +45,16 @@ def write_page(folder: Folder) -> Path:
 
 
 def _write(path: Path, text: str) -> Path:
-    with writing("the report", path.parent):
-        path.write_text(text, encoding="utf-8", errors="replace")  # lone surrogates, of a console's bytes
+    try:
+        with writing("the report", path.parent):
+            path.write_text(text, encoding="utf-8", errors="replace")  # lone surrogates, of a console's bytes
+    except NoSpace:
+        raise
+    except OSError as error:
+        raise BadSpec(
+            f"The report cannot be written to {path}: {error.strerror}.",
+            next_step="name a file in a folder that is there with -o",
+        ) from error
     return path
 
 

@@ -14,10 +14,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ringrig.errors import BadConfig, BadPatch, BuildFailed, NoBoot, NothingRan
+from ringrig.errors import BadConfig, BadPatch, BadSpec, BuildFailed, NoBoot, NothingRan
 from ringrig.report.folder import Case, Folder, Run
 
 ORIGIN = "ringrig"
+_ORIGIN = re.compile("[a-z0-9_]+")
+"""The schema's rule."""
 _EXCERPT = 16384
 """Characters of a log that the schema takes."""
 _STATUS = {
@@ -31,6 +33,15 @@ _STATUS = {
 _ERRORS = 10
 """The first of the rig's own exit codes."""
 Report = dict[str, Any]
+
+
+def check(origin: str) -> None:
+    """BadSpec: KCIDB would refuse whatever has that origin."""
+    if not _ORIGIN.fullmatch(origin):
+        raise BadSpec(
+            f"{origin!r} is no origin: KCIDB's have small letters, digits and _, and nothing else.",
+            next_step="name the origin that KernelCI has given you with --origin",
+        )
 
 
 def text(folder: Folder, *, origin: str = ORIGIN) -> str:

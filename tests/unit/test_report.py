@@ -310,6 +310,29 @@ def test_bytes_that_are_no_text_do_not_stop_a_report(tmp_path, capsys, form):
     assert capsys.readouterr().out
 
 
+@pytest.mark.parametrize("where", ["no/such/folder/x", "."])
+def test_a_place_where_no_file_can_be(tmp_path, capsys, monkeypatch, where):
+    """Exit code 11, with the next step."""
+    monkeypatch.chdir(tmp_path)
+    folder = a_run(tmp_path / "a_run")
+
+    assert cli.main(["report", str(folder), "--junit", "-o", where]) == BadSpec.exit_code
+
+    assert f"cannot be written to {where}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("origin", ["Bad Origin", "", "a:b", "ä", "a\n"])
+def test_an_origin_that_kcidb_refuses(tmp_path, capsys, origin):
+    """Is refused here, with the rule it must fit."""
+    folder = a_run(tmp_path / "a_run")
+
+    assert cli.main(["report", str(folder), "--kcidb", f"--origin={origin}"]) == BadSpec.exit_code
+
+    said = capsys.readouterr()
+    assert "small letters, digits and _" in said.err
+    assert not said.out
+
+
 def test_a_full_disk(tmp_path, capsys):
     """Exit code 18."""
     folder = a_run(tmp_path / "a_run")
