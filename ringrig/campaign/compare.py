@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from ringrig.campaign.job import Case
 from ringrig.errors import BadSpec, NothingRan
-from ringrig.plugin.record import results
+from ringrig.plugin.record import read_json, results
 
 GOOD, KNOWN, BAD = {"passed", "xpassed"}, {"xfailed"}, {"failed", "error"}
 _COMPLAINTS = ("splat", "panic", "hang", "taint")
@@ -53,7 +52,7 @@ class Comparison:
 
 
 def read(folder: Path) -> Ran:
-    """A run or job folder. BadSpec: it is none."""
+    """A run or job folder. BadSpec: it is none, or damaged."""
     if not (folder / "run.json").is_file():
         inside = sorted(one.parent.name for one in folder.glob("*/run.json"))
         hint = (
@@ -62,7 +61,7 @@ def read(folder: Path) -> Ran:
             else "`ls runs` shows what there is"
         )
         raise BadSpec(f"{folder} holds no run.", next_step=hint)
-    about = json.loads((folder / "run.json").read_text())
+    about = read_json(folder / "run.json")
     cases: dict[str, Case] = {}
     splats: dict[str, list[str]] = {}
     for told in results(folder):
@@ -123,7 +122,7 @@ def _alike(what: str) -> str:
 
 
 def run(arguments: Sequence[str]) -> tuple[Ran, Ran, Comparison]:
-    """`rig compare RUN RUN`. BadSpec: one of them is no run; NothingRan: no case ran in either."""
+    """`rig compare RUN RUN`. BadSpec: one of them is no run, or damaged; NothingRan: no case ran in either."""
     parser = argparse.ArgumentParser(
         prog="rig compare",
         description="What the second run fails, leaves out and complains of that the first does not.",

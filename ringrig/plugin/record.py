@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from ringrig.errors import NoSpace
+from ringrig.errors import BadSpec, NoSpace
 from ringrig.plugin.prepare import Context
 
 OUTCOMES = ("passed", "failed", "error", "xfailed", "xpassed", "skipped")
@@ -196,6 +196,18 @@ def unwritten(folder: Path, error: OSError) -> NoSpace:
         f"The run folder {folder} cannot be written: {error.strerror or error}.",
         next_step="free space there, then run again; what was written before is whole",
     )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a run or a campaign has written. BadSpec: it is damaged."""
+    try:
+        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadSpec(
+            f"{path} is damaged: {error}.",
+            next_step="name another folder, or run again (--resume for a campaign)",
+        ) from error
+    return told
 
 
 def write_json(path: Path, data: object) -> None:

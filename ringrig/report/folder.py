@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from typing import Any
 from ringrig.campaign.job import Job, last_words
 from ringrig.campaign.rows import NO_BUILD
 from ringrig.errors import BadSpec, BuildFailed
-from ringrig.plugin.record import results
+from ringrig.plugin.record import read_json, results
 
 _CAMPAIGNS = {"matrix": "kernels", "series": "rows", "bisect": "examined", "mutants": ""}
 """What names their runs' folders in the JSON of each."""
@@ -140,7 +139,7 @@ def read(path: Path) -> Folder:
             f"{path} holds neither a run nor a campaign.",
             next_step="name a folder of runs/ that `rig run`, matrix, series, bisect or mutate left",
         )
-    told = _json(path / f"{kind}.json") if (path / f"{kind}.json").exists() else {}
+    told = read_json(path / f"{kind}.json") if (path / f"{kind}.json").exists() else {}
     if kind == "mutants":
         return Folder(path=path, kind=kind, runs=[], told=told)
     rows = told.get(_CAMPAIGNS[kind], [])
@@ -167,7 +166,7 @@ def _kind(path: Path) -> str:
     if found := next((kind for kind in _CAMPAIGNS if (path / f"{kind}.json").exists()), ""):
         return found
     if (path / "asked.json").exists():
-        return "series" if "asked" in _json(path / "asked.json") else "bisect"
+        return "series" if "asked" in read_json(path / "asked.json") else "bisect"
     return "matrix" if "_matrix" in path.name or any(path.glob("*/job.json")) else ""
 
 
@@ -176,12 +175,12 @@ def _began(folder: Path) -> bool:
 
 
 def _run(folder: Path, name: str) -> Run:
-    about = _json(folder / "run.json") if (folder / "run.json").exists() else {}
+    about = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
     words = about.get("command", [])
     exit_code = about.get("exit_code")
     verdict = about.get("verdict", "")
     if (folder / "job.json").exists():
-        told = _json(folder / "job.json")
+        told = read_json(folder / "job.json")
         fields: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in told["job"].items()
         }
@@ -237,14 +236,3 @@ def naming(words: Sequence[str]) -> tuple[str, ...]:
         elif word.partition("=")[0] in _NAMING and word != "--guest=auto":
             found.append(word)
     return tuple(found)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadSpec(
-            f"{path} is damaged: {error}.",
-            next_step="name another folder, or run again (--resume for a campaign)",
-        ) from error
-    return told

@@ -122,6 +122,16 @@ def test_the_command(tmp_path, capsys):
     assert cli.main(["compare", str(one), str(one)]) == 0
 
 
+def test_a_damaged_run(tmp_path, capsys):
+    """Is named, and not taken for a worse one."""
+    one, two = a_run(tmp_path / "1", {"a": "passed"}), a_run(tmp_path / "2", {"a": "passed"})
+    (two / "run.json").write_text('{"label": "k')
+
+    assert cli.main(["compare", str(one), str(two)]) == BadSpec.exit_code
+
+    assert f"{two}/run.json is damaged" in capsys.readouterr().err
+
+
 def test_what_is_no_run(tmp_path):
     """A campaign's folder is told by the runs in it."""
     a_run(tmp_path / "series" / "base", {"a": "passed"})
