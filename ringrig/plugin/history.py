@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
 from collections.abc import Collection, Iterator
@@ -12,6 +13,10 @@ from pathlib import Path
 from ringrig.plugin.record import results
 
 _FILE = "history.sqlite"
+PLACE = f"runs/{_FILE}"
+_UNSOUND = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
+"""The last: a data base of something else."""
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 _PATIENCE = 5.0
 """Seconds that a run waits for another one's transaction."""
 _TABLES = """
@@ -41,9 +46,18 @@ def keep(folder: Path, *, root: Path) -> str:
     try:
         _keep(folder, root)
     except (sqlite3.Error, OSError, ValueError, LookupError) as error:
-        place = f"runs/{_FILE}"
-        return f"note: this run is not in {place} ({error}); if that stays so: rm {place}*"
+        return f"note: this run is not in {PLACE} ({error}); if that stays so: {remedy(error)}"
     return ""
+
+
+def remedy(error: Exception) -> str:
+    """What helps against it. A history is worth more than the trouble: only one that is no sound data base is thrown away."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in _UNSOUND:
+        return f"rm {PLACE}*; runs from then on are kept anew"
+    if code in _NO_ROOM or getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return "free space on that disk, and see whether it can be read and written; the history itself may be whole"
+    return "see to what it says; the history itself may be whole"
 
 
 def _keep(folder: Path, root: Path) -> None:
@@ -79,7 +93,7 @@ def _keep(folder: Path, root: Path) -> None:
 
 
 def of(nodeid: str, *, root: Path) -> list[Past]:
-    """What became of a case, oldest run first. sqlite3.Error: the file is damaged."""
+    """What became of a case, oldest run first. sqlite3.Error: the file cannot be read; remedy() says what helps."""
     if not (root / "runs" / _FILE).exists():
         return []
     with _open(root / "runs" / _FILE) as file:
@@ -93,7 +107,7 @@ def of(nodeid: str, *, root: Path) -> list[Past]:
 
 
 def names(*, root: Path) -> list[str]:
-    """Every case that the history knows. sqlite3.Error: the file is damaged."""
+    """Every case that the history knows. sqlite3.Error: as in of()."""
     if not (root / "runs" / _FILE).exists():
         return []
     with _open(root / "runs" / _FILE) as file:

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ringrig import runs
+from ringrig.campaign.crew import count
 from ringrig.errors import BadSpec, RigError
 from ringrig.plugin import history
 from ringrig.plugin.history import Past
@@ -24,7 +25,7 @@ _GOOD, _BAD = {"passed", "xfailed"}, {"failed", "error", "xpassed"}
 
 
 def main(arguments: Sequence[str], *, root: Path) -> int:
-    """Prints a case's history, or which cases waver. BadSpec: no run has had such a case; RigError: the file is damaged."""
+    """Prints a case's history, or which cases waver. BadSpec: no run has had such a case; RigError: the history cannot be read."""
     chosen = _parser().parse_args(arguments)
     case = runs.from_here([chosen.case])[0].removeprefix(f"{root}/") if chosen.case else ""
     try:
@@ -35,8 +36,7 @@ def main(arguments: Sequence[str], *, root: Path) -> int:
             near = difflib.get_close_matches(case, history.names(root=root), n=3)
     except sqlite3.Error as error:
         raise RigError(
-            f"runs/history.sqlite cannot be read: {error}.",
-            next_step="rm runs/history.sqlite*; runs from then on are kept anew",
+            f"{history.PLACE} cannot be read: {error}.", next_step=history.remedy(error)
         ) from error
     if not past:
         nearest = f"the nearest: {', '.join(near)}" if near else "`rig run` keeps what it ran"
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         help="one case, as rig run names it (default: list those that waver)",
     )
     parser.add_argument(
-        "--last", type=int, default=20, metavar="N", help="runs that are listed (default: 20)"
+        "--last", type=count, default=20, metavar="N", help="runs that are listed (default: 20)"
     )
     return parser
 

@@ -1,5 +1,6 @@
 """The history of cases: kept by every run, never the cause of a run's failing, and honest about flaky ones."""
 
+import errno
 import json
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -109,6 +110,54 @@ def test_a_damaged_file_is_a_note(tmp_path):
     assert "not in runs/history.sqlite (file is not a database)" in note
     with pytest.raises(RigError, match="rm runs/history"):
         reports.main([CASE], root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "helps"),
+    [
+        ("disk I/O error", sqlite3.SQLITE_IOERR_SHMSIZE, "free space"),
+        ("database or disk is full", sqlite3.SQLITE_FULL, "free space"),
+        ("unable to open database file", sqlite3.SQLITE_CANTOPEN, "see to what it says"),
+        ("database disk image is malformed", sqlite3.SQLITE_CORRUPT, "rm runs/history"),
+    ],
+)
+def test_only_a_malformed_history_is_to_be_removed(tmp_path, monkeypatch, name, code, helps):
+    """What a full disk or a lack of rights keep from being read or written is whole."""
+    a_run(tmp_path, "r1", "passed")
+
+    def fail(path):
+        error = sqlite3.OperationalError(name)
+        error.sqlite_errorcode = code
+        raise error
+
+    monkeypatch.setattr(history, "_open", fail)
+
+    note = a_run(tmp_path, "r2", "passed")
+    with pytest.raises(RigError) as caught:
+        reports.main([CASE], root=tmp_path)
+
+    for words in (note, caught.value.next_step):
+        assert helps in words
+        assert ("rm " in words) == (code == sqlite3.SQLITE_CORRUPT)
+
+
+def test_a_run_folder_on_a_full_disk_does_not_cost_the_history(tmp_path, monkeypatch):
+    """The note says nothing of removing it."""
+    monkeypatch.setattr(history, "_keep", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+
+    note = a_run(tmp_path, "r1", "passed")
+
+    assert "free space" in note
+    assert "rm " not in note
+
+
+@pytest.mark.parametrize("last", ["0", "-1", "x"])
+def test_at_least_one_run_is_listed(tmp_path, capsys, last):
+    """--last takes no less."""
+    with pytest.raises(SystemExit):
+        reports.main([CASE, "--last", last], root=tmp_path)
+
+    assert "is no number of at least 1" in capsys.readouterr().err
 
 
 def test_a_locked_file_is_a_note(tmp_path, monkeypatch):
