@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from functools import cache
+from itertools import groupby
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -61,7 +63,16 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["verdict"] = _word
+    environment.filters["ranges"] = ranges
     return environment
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """12-15, 18"""
+    groups = [
+        [n for _, n in group] for _, group in groupby(enumerate(sorted(numbers)), lambda one: one[1] - one[0])
+    ]
+    return ", ".join(str(g[0]) if len(g) == 1 else f"{g[0]}-{g[-1]}" for g in groups)
 
 
 def _title(folder: Folder) -> str:

@@ -7,7 +7,6 @@ import subprocess
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 
 from rich.box import SIMPLE
 from rich.markup import escape
@@ -15,11 +14,12 @@ from rich.table import Table
 
 from ringrig.cache import writing
 from ringrig.campaign.exercised import Lines
-from ringrig.campaign.rows import BREAKS, IDLE, MENDS, NO_BOOT, NO_BUILD, STILL, UNSEEN, Row, Series
+from ringrig.campaign.rows import BREAKS, IDLE, MENDS, NO_BOOT, NO_BUILD, STILL, UNSEEN, Row, Series, latest
 from ringrig.errors import NothingRan
 from ringrig.report import command, folder, terminal
 from ringrig.report.compare import listed, named
 from ringrig.report.matrix import LEGEND, cell
+from ringrig.report.page import ranges
 
 _SHOWN = 8
 _COLUMNS = 72
@@ -157,11 +157,9 @@ def _others(series: Series) -> Iterator[str]:
     if flaky:
         yield f"flaky (failed, and passed when run again): {len(flaky)}"
         yield from named(list(flaky), flaky, shown=_SHOWN)
-    if tip := next((row for row in reversed(series.patches) if row.known), None):
-        yield from _list(f"newly passing with patch {tip.number}", tip.newly_passing)
-        yield from _list(f"newly run with patch {tip.number}", tip.newly_run)
-        if not tip.faults:
-            yield from _list(f"left out with patch {tip.number} only", tip.newly_skipped)
+    yield from _gains([row for row in series.patches if row.known])
+    if (tip := latest(series.patches)) and not tip.faults:
+        yield from _list(f"left out with patch {tip.number} only", tip.newly_skipped)
     for row in series.patches:
         if row.exercised in (IDLE, UNSEEN):
             yield f"Patch {row.number} is {row.exercised}: none of its changed lines is known to have run."
@@ -169,21 +167,23 @@ def _others(series: Series) -> Iterator[str]:
             yield from _missing(row.number, row.lines)
 
 
+def _gains(rows: Sequence[Row]) -> Iterator[str]:
+    """What passes or runs and did not on the base, each with the patch that it comes with."""
+    for name, words in (("newly_passing", "newly passing"), ("newly_run", "newly run")):
+        before: set[str] = set()
+        for row in rows:
+            now: list[str] = getattr(row, name)
+            yield from _list(f"{words} with patch {row.number}", [one for one in now if one not in before])
+            before = set(now)
+
+
 def _missing(number: int, lines: Lines) -> Iterator[str]:
     for word, those in (("did not run", lines.idle), ("not compiled", lines.uncompiled)):
         if those:
-            places = "; ".join(f"{name}:{_ranges(numbers)}" for name, numbers in those.items())
+            places = "; ".join(f"{name}:{ranges(numbers)}" for name, numbers in those.items())
             yield f"patch {number}, {word}: {places}"
     if lines.unmeasured:
         yield f"patch {number}, not measured: {', '.join(lines.unmeasured)}"
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """12-15, 18"""
-    groups = [
-        [n for _, n in group] for _, group in groupby(enumerate(sorted(numbers)), lambda one: one[1] - one[0])
-    ]
-    return ", ".join(str(g[0]) if len(g) == 1 else f"{g[0]}-{g[-1]}" for g in groups)
 
 
 def _list(words: str, names: Sequence[str]) -> Iterator[str]:

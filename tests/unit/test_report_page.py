@@ -283,7 +283,22 @@ def test_a_series_is_a_row_for_each_patch(tmp_path):
         "patch 4",
     ):
         assert words in read.text
-    assert "changed lines that no case ran: io_uring/kbuf.c:7,8" in read.text
+    assert "changed lines that no case ran: io_uring/kbuf.c:7-9, 12" in read.text
+
+
+def test_a_series_says_all_that_its_terminal_says(tmp_path):
+    """What newly passes and runs, once, with the patch that it comes with; flaky cases of the base; files without counters."""
+    folder = a_series(tmp_path / "runs/a_series")
+
+    text = " ".join(Reader(page.text(folders.read(folder))).text.split())
+
+    first, third = text.partition("Patch 3: mends")[::2]
+    for words in ("newly passing: 1 p1 ", "newly run: 1 r1 ", "not measured: fs/pipe.c"):
+        assert words in first
+    assert "newly passing: 1 p2 " in third
+    assert "newly run" not in third
+    assert "Flaky on the base: failed, and passed when run again: 1 wavers" in text
+    assert "cases: suites/status " in text
 
 
 def test_a_known_bug_has_the_program_that_shows_it(tmp_path, monkeypatch):

@@ -188,6 +188,26 @@ def test_a_splat_of_a_case_that_fails_on_the_base_is_looked_at_again(machine, tr
     assert found.patches[1].breaks == ["BUG: new"]
 
 
+def test_what_gets_better_is_told_with_the_patch_that_it_comes_with(machine, tree, capsys):
+    """Once, also where a patch between cannot be run."""
+    base = {**GOOD, "e": "failed", "f": "skipped"}
+    machine.outcomes = {
+        "base": base,
+        "base-again-1": {"e": "failed"},
+        "1-of-3": {**base, "d": "passed", "e": "passed"},
+        "3-of-3": {**base, "d": "passed", "e": "passed", "f": "passed"},
+    }
+    machine.broken = {"2-of-3"}
+
+    reports.report(run(tree))
+
+    said = capsys.readouterr().out
+    assert "newly passing with patch 1: 1\n    e\n" in said
+    assert "newly run with patch 1: 1\n    d\n" in said
+    assert "newly run with patch 3: 1\n    f\n" in said
+    assert "newly passing with patch 3" not in said
+
+
 @pytest.mark.parametrize(("tip", "code"), [("skipped", 20), ("passed", 0)])
 def test_where_nothing_ran_nothing_passed(machine, tree, capsys, tip, code):
     """A suite for what only the series brings: in the end it must run."""
