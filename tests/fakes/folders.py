@@ -106,9 +106,9 @@ ROW = {
 }  # fmt: skip
 
 
-def a_series(folder):
-    """Base, a patch that breaks a case, one that does not build, one that mends it; the fourth was not run."""
-    lines = {
+def a_series(folder, *, lines=LINES, words=""):
+    """Base, a patch that breaks a case, one that does not build, one that mends it; the fourth was not run. `words` as in a_bisection()."""
+    changed = {
         "ran": {},
         "idle": {"io_uring/kbuf.c": [7, 8, 9, 12]},
         "uncompiled": {},
@@ -120,18 +120,18 @@ def a_series(folder):
     combined.write_text(PATCH)
     rows = [
         {**ROW, "number": 0, "folder": "base"},
-        {**ROW, "number": 1, "folder": "1-of-4", "subject": "io_uring: <one>", "verdict": "breaks",
-         "faults": {case: "got -EINVAL"}, "breaks": [case], "newly_passing": ["p1"], "newly_run": ["r1"], "lines": lines},
+        {**ROW, "number": 1, "folder": "1-of-4", "subject": f"io_uring: <one>{words}", "verdict": "breaks",
+         "faults": {case: f"got -EINVAL{words}"}, "breaks": [case], "newly_passing": ["p1"], "newly_run": ["r1"], "lines": changed},
         {**ROW, "number": 2, "folder": "2-of-4", "verdict": "does not build",
-         "words": "source:6.12 does not build:\n    kbuf.c:3: error: expected ‘;’",
+         "words": f"source:6.12 does not build:\n    kbuf.c:3: error: expected ‘;’{words}",
          "arguments": ["--kernel=source:6.12", "--guest=uml", f"--patch={combined}"]},
         {**ROW, "number": 3, "folder": "3-of-4", "verdict": "mends", "mends": [case],
          "newly_passing": ["p1", "p2"], "newly_run": ["r1"]},
     ]  # fmt: skip
     for name in ("base", "1-of-4", "1-of-4-again", "3-of-4"):
-        a_job(folder / name, name=name)
+        a_job(folder / name, name=name, lines=lines)
     told = {
-        "title": "bundles <two>",
+        "title": f"bundles <two>{words}",
         "base": "tree:/linux",
         "cases": [f"{folder.parents[1]}/suites/status"],
         "base failing": {},
@@ -140,6 +140,36 @@ def a_series(folder):
         "not run": [4],
     }
     (folder / "series.json").write_text(json.dumps(told))
+    return folder
+
+
+def a_bisection(folder, *, words=""):
+    """Good, the culprit and one that was skipped; `words` are there where people's may be long."""
+    folder.mkdir(exist_ok=True)
+    commits = [
+        {
+            "id": n * 40,
+            "subject": f"io_uring: {n} <b>{words}",
+            "author": "A",
+            "mail": "a@b.invalid",
+            "day": "2026-01-01",
+            "parents": [],
+        }
+        for n in "abc"
+    ]
+    facts = {"passed": 3, "failed": 0, "other": 0, "seconds": 20.5, "boots": 1, "build_id": "", "folder": "f"}
+    told = {
+        "result": "culprit",
+        "culprit": commits[1],
+        "case": f"{A}::test_1{words}",
+        "confidence": 0.99999,
+        "kernels": 3,
+        "examined": [
+            {**one, **facts, "verdict": word, "why": f"is {word}{words}"}
+            for one, word in zip(commits, ["good", "bad", "skip"], strict=True)
+        ],
+    }
+    (folder / "bisect.json").write_text(json.dumps(told))
     return folder
 
 
@@ -152,11 +182,11 @@ def a_bisection_under_way(folder):
     return folder
 
 
-def a_matrix(folder):
+def a_matrix(folder, *, lines=LINES):
     """Two kernels with results, one that was not to be had, one that was not run."""
     names = ["k-6.12", "k-6.1", "k-9.9"]
     a_job(folder / names[1], kernel="debian:6.1", lines=LINES[:3], exit_code=0, verdict="PASS: all well")
-    a_job(folder / names[0])
+    a_job(folder / names[0], lines=lines)
     a_job_without_a_case(folder / names[2])
     told = {"suite": "0.1.0 (abc)", "kernels": [{"folder": name} for name in names], "not run": ["host"]}
     (folder / "matrix.json").write_text(json.dumps(told))

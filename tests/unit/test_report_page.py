@@ -2,21 +2,22 @@
 
 import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
+from itertools import product
 
 import pytest
-from fakes.folders import ISSUE, LINES, A, B, a_bisection_under_way, a_matrix, a_run, a_series
+from fakes import mutant_campaign
+from fakes.browser import CHROMIUM, Browser
+from fakes.folders import ISSUE, LINES, A, B, a_bisection, a_bisection_under_way, a_matrix, a_run, a_series
 
 from ringrig import cli
 from ringrig.report import folder as folders
-from ringrig.report import page, page_failures
+from ringrig.report import mutants_html, page, page_failures
+from ringrig.report.command import write_page
 from ringrig.report.page_failures import command
 
 VOID = {"meta", "input", "br"}
 CLOSES_ITSELF = {"li", "tr", "td", "th", "dt", "dd"}
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 class Reader(HTMLParser):
@@ -168,38 +169,31 @@ def test_the_command_writes_the_page(matrix, capsys):
     assert (matrix / "report.html").read_text().startswith("<!doctype html>")
 
 
-PLAY = """
-<script>
-const cells = () => [...document.querySelectorAll("#grid .row > .cell")].map((one) => one.textContent);
-document.dispatchEvent(new KeyboardEvent("keydown", { key: "/" }));
-const focused = document.activeElement === input;
-document.querySelector("[data-letter=F]").click();
-const found = document.getElementById("found").textContent;
-setTimeout(() => {
-  document.querySelector("#grid button.failed").click();
-  const panel = document.querySelector(".panel");
-  document.title = JSON.stringify({ focused, found, panel: panel.textContent, link: panel.querySelector("a").hash });
-}, 300);
-</script></body>"""
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """One for all pages."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here")
+    with Browser(tmp_path_factory.mktemp("profile")) as started:
+        yield started
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_in_a_browser(matrix, tmp_path):
+def test_in_a_browser(browser, matrix):
     """The filter, the keyboard and a cell's panel work from file://, without a message on the console."""
-    played = tmp_path / "played.html"
-    played.write_text(page.text(folders.read(matrix)).replace("</body>", PLAY))
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    more = ["--enable-logging=stderr", "--virtual-time-budget=2000", "--dump-dom"]
+    browser.open(write_page(folders.read(matrix)))
 
-    done = subprocess.run(
-        ["timeout", "-k", "2", "50", CHROMIUM, *options, *more, f"file://{played}"],
-        capture_output=True, text=True, timeout=55, check=True,
-    )  # fmt: skip
+    seen = browser.run("""
+        document.dispatchEvent(new KeyboardEvent("keydown", { key: "/" }));
+        const focused = document.activeElement === input;
+        document.querySelector("[data-letter=F]").click();
+        const found = document.getElementById("found").textContent;
+        await new Promise((then) => setTimeout(then, 100));
+        document.querySelector("#grid button.failed").click();
+        const panel = document.querySelector(".panel");
+        return { focused, found, panel: panel.textContent, link: panel.querySelector("a").hash };
+    """)
 
-    assert "CONSOLE" not in done.stderr
-    seen = json.loads(
-        re.search(r"<title>(.*?)</title>", done.stdout)[1].replace("&lt;", "<").replace("&gt;", ">")
-    )
+    assert browser.complaints == []
     assert seen["focused"]
     assert seen["found"] == f"2 of {len(LINES)} cases"
     assert "failed on source:6.12: got -EINVAL </script><b>" in seen["panel"]
@@ -207,34 +201,63 @@ def test_in_a_browser(matrix, tmp_path):
     assert seen["link"] == "#f0"
 
 
+LONG = "a_name_that_" * 12
+MANY = [
+    {"nodeid": f"suites/x/test_{LONG}.py::test_{LONG}[{n}-{LONG}]", "outcome": outcome, "seconds": 1, "why": LONG * 2,
+     "detail": f"E  {LONG * 3}\n", "guest": "gw0-1"}
+    for n, outcome in enumerate(["failed", "error", "skipped", "passed"])
+]  # fmt: skip
+
+
+def mutants_page(folder):
+    folder.mkdir()
+    (folder / "mutants.html").write_text(
+        mutants_html.page(mutant_campaign.campaign(folder, *mutant_campaign.VERDICTS))
+    )
+    return folder / "mutants.html"
+
+
+PAGES = {
+    "run": lambda folder: write_page(folders.read(a_run(folder, lines=[*LINES, *MANY]))),
+    "matrix": lambda folder: write_page(folders.read(a_matrix(folder, lines=[*LINES, *MANY]))),
+    "series": lambda folder: write_page(folders.read(a_series(folder, lines=[*LINES, *MANY], words=LONG))),
+    "bisect": lambda folder: write_page(folders.read(a_bisection(folder, words=LONG))),
+    "bisect under way": lambda folder: write_page(folders.read(a_bisection_under_way(folder))),
+    "mutants": mutants_page,
+}
+OPENED = """
+    for (let deep = 0; deep < 3; deep++) {
+        for (const one of document.querySelectorAll("details")) one.open = true;
+        await new Promise((then) => setTimeout(then, 20));
+    }
+    const panel = document.querySelector("#grid button.failed");
+    if (panel) panel.click();
+    const page = document.documentElement;
+    return { over: page.scrollWidth - page.clientWidth, back: getComputedStyle(document.body).backgroundColor };
+"""
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_each_kind_of_page_fits(browser, tmp_path, kind):
+    """A phone and a desk, light and dark: with all that folds unfolded nothing is wider than the page, nor on the console."""
+    place = PAGES[kind](tmp_path / "folder")
+
+    seen = {}
+    for width, scheme in product((390, 1200), ("light", "dark")):
+        browser.open(place, width=width, scheme=scheme)
+        found = browser.run(OPENED)
+        seen[width, scheme] = (found["over"], browser.complaints[:], found["back"])
+
+    light, dark = "rgb(255, 255, 255)", "rgb(20, 23, 27)"
+    assert seen == {
+        (width, scheme): (0, [], back)
+        for width, (scheme, back) in product((390, 1200), (("light", light), ("dark", dark)))
+    }
+
+
 def test_a_bisection_is_its_path_of_verdicts(tmp_path):
     """The culprit, the confidence, and each commit in the order in which it was examined."""
-    commits = [
-        {
-            "id": n * 40,
-            "subject": f"io_uring: {n} <b>",
-            "author": "A",
-            "mail": "a@b.invalid",
-            "day": "2026-01-01",
-            "parents": [],
-        }
-        for n in "abc"
-    ]
-    facts = {"passed": 3, "failed": 0, "other": 0, "seconds": 20.5, "boots": 1, "build_id": "", "folder": "f"}
-    told = {
-        "result": "culprit",
-        "culprit": commits[1],
-        "case": f"{A}::test_1",
-        "confidence": 0.99999,
-        "kernels": 3,
-        "examined": [
-            {**one, **facts, "verdict": word, "why": f"is {word}"}
-            for one, word in zip(commits, ["good", "bad", "skip"], strict=True)
-        ],
-    }
-    (tmp_path / "bisect.json").write_text(json.dumps(told))
-
-    read = Reader(page.text(folders.read(tmp_path)))
+    read = Reader(page.text(folders.read(a_bisection(tmp_path))))
 
     assert read.text.count("bbbbbbbbbbbb io_uring: b <b>") == 2
     assert read.text.index("is good") < read.text.index("is bad") < read.text.index("is skip")
