@@ -42,9 +42,8 @@ def patches(tmp_path):
         assert text.count(old) == 1, f"{FILE} has changed: {old!r}"
         before, tree = tree, origin.repo.replace(tree, {FILE: text.replace(old, new)})
         mail = f"From: A <a@example.com>\nSubject: [PATCH {number}/3] {subject}\n\nWhy.\n---\n"
-        (tmp_path / f"{number:04}.patch").write_text(
-            f"{mail}{origin.repo.difference(before, tree)}\n-- \n2\n"
-        )
+        diff = origin.repo.difference(before, tree)
+        (tmp_path / f"{number:04}.patch").write_bytes(mail.encode() + diff + b"-- \n2\n")
     return tmp_path
 
 
