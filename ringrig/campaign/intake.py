@@ -177,7 +177,10 @@ def _numbered(patches: Sequence[Patch]) -> tuple[Patch, ...]:
 
 
 def _range(given: str, tree: Path) -> Given:
-    """The commits of A..B; of merges what they bring to their first parent. BadSpec: no such range, or nothing in it."""
+    """The commits of A..B; of merges what they bring to their first parent. BadSpec: no such range, or nothing in it.
+
+    One that changes nothing is no patch (`b4 prep` keeps a cover letter so).
+    """
     names = [end or "HEAD" for end in given.split("..")]
     commits = [commit_of(name, where=tree) for name in names]
     if "..." in given or None in commits:
@@ -191,6 +194,12 @@ def _range(given: str, tree: Path) -> Given:
             f"{given} holds no commit: {names[1]} is an ancestor of {names[0]}, or the same.",
             next_step=f"turn it round, or look: git -C {tree} log --oneline --graph {names[0]} {names[1]}",
         )
-    patches = [of_commit(commit, tree=tree) for commit in listed]
+    made = [of_commit(commit, tree=tree) for commit in listed]
+    patches = [one for one in made if has_diff(one.content)]
+    if not patches:
+        raise BadSpec(
+            f"{given} changes nothing: its commits are empty.", next_step="name a range with changes in it"
+        )
+    notes = tuple(f"{one.source} changes nothing: {one.subject}" for one in made if one not in patches)
     base = git(["rev-parse", f"{listed[0]}^"], where=tree)
-    return Given(title=given, patches=_numbered(patches), base=base)
+    return Given(title=given, patches=_numbered(patches), base=base, notes=notes)

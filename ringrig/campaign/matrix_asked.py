@@ -171,14 +171,14 @@ def folder_name(job: Job) -> str:
 def store(asked: Sequence[Job], folder: Path) -> None:
     """NoSpace."""
     with writing("the matrix' folder", folder):
-        (folder / _FILE).write_text(json.dumps([asdict(one) for one in asked], indent=1) + "\n")
+        (folder / _FILE).write_text(json.dumps({"jobs": [asdict(one) for one in asked]}, indent=1) + "\n")
 
 
 def stored(folder: Path) -> list[Job]:
     """What store() kept. BadSpec: the folder holds no matrix."""
     try:
-        told: list[dict[str, Any]] = json.loads((folder / _FILE).read_text())
-    except (OSError, ValueError) as error:
+        told: list[dict[str, Any]] = json.loads((folder / _FILE).read_text())["jobs"]
+    except (OSError, ValueError, KeyError) as error:  # another campaign's file has other fields
         raise BadSpec(
             f"{folder} holds no matrix to go on with.",
             next_step="`ls -d runs/*_matrix` shows what was begun",

@@ -15,6 +15,8 @@ from ringrig.campaign.rows import NO_BUILD
 from ringrig.errors import BadSpec, BuildFailed
 from ringrig.plugin.record import read_json, results
 
+_ASKED = {"asked": "series", "jobs": "matrix"}
+"""What asked.json has, by the campaign."""
 _CAMPAIGNS = {"matrix": "kernels", "series": "rows", "bisect": "examined", "mutants": ""}
 """What names their runs' folders in the JSON of each."""
 JUDGE = "--judged-by"
@@ -166,8 +168,9 @@ def _kind(path: Path) -> str:
     if found := next((kind for kind in _CAMPAIGNS if (path / f"{kind}.json").exists()), ""):
         return found
     if (path / "asked.json").exists():
-        return "series" if "asked" in read_json(path / "asked.json") else "bisect"
-    return "matrix" if "_matrix" in path.name or any(path.glob("*/job.json")) else ""
+        asked = read_json(path / "asked.json")
+        return next((kind for field, kind in _ASKED.items() if field in asked), "bisect")
+    return "matrix" if any(path.glob("*/job.json")) else ""
 
 
 def _began(folder: Path) -> bool:

@@ -73,14 +73,13 @@ def test_a_campaign_that_is_under_way(tmp_path):
     [
         ("b", {"tree": "/linux"}, "bisect"),
         ("s", {"asked": {}, "trees": []}, "series"),
-        ("now_matrix", None, "matrix"),
+        ("m", {"jobs": []}, "matrix"),
     ],
 )
 def test_a_campaign_that_has_only_begun(tmp_path, capsys, name, asked, kind):
     """Has a report, of its own kind, before anything of it has ended."""
     (tmp_path / name).mkdir()
-    if asked:
-        (tmp_path / name / "asked.json").write_text(json.dumps(asked))
+    (tmp_path / name / "asked.json").write_text(json.dumps(asked))
 
     assert folders.read(tmp_path / name).kind == kind
     for form in ("html", "ktap", "junit", "kcidb"):

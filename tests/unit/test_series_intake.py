@@ -158,6 +158,20 @@ def test_a_range_of_commits(tree):
     assert given.base == git(tree, "rev-parse", "v6.12")
 
 
+def test_an_empty_commit_is_no_patch(tree):
+    """`b4 prep` keeps a cover letter so; a range of such alone is none."""
+    git(tree, "checkout", "-q", "-b", "topic", "v6.12")
+    git(tree, "commit", "-q", "--allow-empty", "-m", "a cover letter")
+    with pytest.raises(BadSpec, match="changes nothing"):
+        take("v6.12..topic", tree)
+
+    threads.commit(tree, "other.c", "int x;\n", "one")
+    given = take("v6.12..topic", tree)
+
+    assert subjects(given) == ["one"]
+    assert "changes nothing: a cover letter" in given.notes[0]
+
+
 def applied(given, tree, folder):
     """The trees that it comes to."""
     return base.apply(given, choose(given, tree=tree, revision=given.base), folder, say=lambda _: None).trees
