@@ -126,6 +126,34 @@ def test_a_failing_append_uses_nothing_up(ring: Subject, make_wire: Callable[...
     assert shelf.written() == spread(sizes, (64,))
 
 
+def test_one_bundle_leaves_nothing_for_the_next(ring: Subject, make_wire: Callable[..., Wire]) -> None:
+    """TCP, length 64, 128 bytes, twice, by one request after the other: each appends a round. io_recvmsg_prep(): retry_flags
+
+    The second has the first one's memory, as a ring keeps what requests were in.
+    """
+    shelf, wire = Shelf(ring, FOUR), make_wire(tcp=True)
+    found = []
+    for start in (0, 128):
+        wire.feed(incoming(start, 128))
+        shelf.queue(c.IORING_OP_RECV, wire.near, length=64, ioprio=c.IORING_RECVSEND_BUNDLE)
+        found += shelf.to_the_end()
+
+    assert found == [Reply(res=128, bid=9), Reply(res=128, bid=0x8000)]
+    assert shelf.written() == spread(FOUR, (64, 64, 64, 64))
+
+
+@pytest.mark.parametrize("length", [0, 64], ids=["no_length", "length"])
+def test_a_length_of_zero_at_the_head(ring: Subject, make_wire: Callable[..., Wire], length: int) -> None:
+    """The first entry has length 0: -ENOBUFS, as io_ring_buffers_peek() would divide by it; without a length nothing comes: 0."""
+    shelf, wire = Shelf(ring, {4: 0, 5: 64}), make_wire()
+    wire.feed(incoming(0, 40))
+
+    shelf.queue(c.IORING_OP_RECV, wire.near, length=length, ioprio=c.IORING_RECVSEND_BUNDLE)
+
+    assert [reply.res for reply in shelf.to_the_end()] == [-errno.ENOBUFS if length else 0]
+    assert (shelf.head(), shelf.written(), wire.unread()) == (0, {}, 40)
+
+
 @pytest.mark.parametrize("empty", [False, True], ids=["unmapped", "empty"])
 def test_a_failing_append_is_the_last_round(
     ring: Subject, make_wire: Callable[..., Wire], empty: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -111,6 +111,14 @@ def test_removing_wrongly(ring: Subject, wrong: Wrong) -> None:
     assert _say(ring, c.IORING_OP_REMOVE_BUFFERS, (wrong,), fd=1) == -wrong.error
 
     assert remove_legacy(ring.ring, bgid=7, count=10) == 2
+
+
+def test_a_polled_ring_takes_both(make_ring: Callable[..., Subject]) -> None:
+    """IORING_SETUP_IOPOLL, where most operations are -EINVAL: PROVIDE of two, REMOVE of one, of the rest, of none. opdef.c"""
+    ring = make_ring(flags=c.IORING_SETUP_IOPOLL)
+
+    assert ring.provide_buffers(bgid=7, count=2) == 0
+    assert [ring.remove_buffers(bgid=7, count=count) for count in (1, 5, 5)] == [1, 1, 0]
 
 
 @pytest.mark.parametrize("count", [1, 65536], ids=["one", "most"])

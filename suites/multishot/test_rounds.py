@@ -57,6 +57,29 @@ def test_each_round_fills_its_own_buffer(
     assert b"".join(shelf.written()[bid] for bid in (5, 2, 9, 7)) == incoming(0, 216)
 
 
+@each_kind
+@each_op
+def test_each_round_is_told_though_success_is_skipped(
+    ring: Subject, make_wire: Callable[..., Wire], opcode: int, kind: Kind
+) -> None:
+    """IOSQE_CQE_SKIP_SUCCESS, two buffers of 16 bytes, 40 bytes: two completions with F_MORE, or nobody would know of the buffers.
+
+    io_req_post_cqe() heeds no REQ_F_CQE_SKIP; the last one is an error
+    """
+    shelf, wire = Shelf(ring, {5: 16, 2: 16}, kind=kind), make_wire()
+    wire.feed(incoming(0, 40))
+    _queue(shelf, opcode, wire.near, flags=c.IOSQE_CQE_SKIP_SUCCESS)
+
+    found = shelf.to_the_end()
+
+    assert [(reply.res, reply.bid, reply.more) for reply in found] == [
+        (16, 5, True),
+        (16, 2, True),
+        (-errno.ENOBUFS, None, False),
+    ]
+    assert b"".join(shelf.written()[bid] for bid in (5, 2)) == incoming(0, 32)
+
+
 @pytest.mark.needs("read_multishot")
 @each_kind
 def test_a_round_without_data_limits_no_later_one(ring: Subject, pipe: Pipe, kind: Kind) -> None:

@@ -47,3 +47,22 @@ def test_a_buffer_goes_to_the_address(ring: Subject, kind: Kind, connected: bool
         with pytest.raises(BlockingIOError):
             other.recv(128)
     assert shelf.left() == [(2, 64)]
+
+
+def test_an_address_is_that_of_one_request(ring: Subject) -> None:
+    """A SEND with an address, then one without, which has the first one's memory: its peer gets it. io_send_setup(): msg_name"""
+    shelf = Shelf(ring, {5: 64, 2: 64})
+    stream = shelf.load()
+    (named, name), (peer, _) = _receiver(), _receiver()
+    with named, peer, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as near:
+        near.connect(peer.getsockname())
+        sqe = shelf.queue(c.IORING_OP_SEND, near.fileno())
+        sqe.addr2, sqe.file_index = ctypes.addressof(name), len(name)
+        assert shelf.to_the_end() == [Reply(res=64, bid=5)]
+        shelf.queue(c.IORING_OP_SEND, near.fileno())
+        assert shelf.to_the_end() == [Reply(res=64, bid=2)]
+
+        assert named.recv(128) == stream[:64]
+        assert peer.recv(128) == stream[64:]
+        with pytest.raises(BlockingIOError):
+            named.recv(128)

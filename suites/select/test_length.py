@@ -10,10 +10,11 @@ import pytest
 from ringrig.model.course import expect
 from ringrig.model.profiles import Profile
 from ringrig.model.scene import Scene
-from ringrig.model.shelf import Shelf
+from ringrig.model.shelf import BGID, Shelf
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Buffer, Kind, Op, Stock, Transfer, incoming
 from ringrig.uring import consts as c
+from ringrig.uring.requests import Vector, selecting
 from ringrig.uring.wire import Wire
 
 LENGTHS = {"zero": 0, "one": 1, "shorter": 24, "equal": 64, "longer": 65, "much_longer": 4096}
@@ -72,6 +73,22 @@ def test_an_entry_of_length_0_takes_nothing(
     assert [reply.res for reply in found] == [0]
     assert shelf.written() == {}
     assert wire.unread() == 100
+
+
+@pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
+def test_an_iovec_is_as_long_as_its_lower_half_says(
+    ring: Subject, make_wire: Callable[..., Wire], kind: Kind
+) -> None:
+    """READV, iov_len 4 GiB and 10, 100 bytes: 10, as the request keeps 32 bits. io_iov_buffer_select_prep()"""
+    shelf, wire = Shelf(ring, {5: 64, 2: 64}, kind=kind), make_wire()
+    wire.feed(incoming(0, 100))
+    selecting(ring.ring, c.IORING_OP_READV, wire.near, bgid=BGID, vector=Vector((1 << 32) + 10))
+
+    cqe = ring.ring.complete()[0]
+
+    assert (cqe.res, cqe.bid) == (10, 5)
+    assert shelf.written() == {5: incoming(0, 10)}
+    assert wire.unread() == 90
 
 
 SIGNED = {"sign_bit": 1 << 31, "all_bits": 0xFFFFFFFF}
