@@ -15,8 +15,8 @@ from ringrig.campaign.rows import NO_BUILD
 from ringrig.errors import BadSpec, BuildFailed
 from ringrig.plugin.record import read_json, results
 
-_ASKED = {"asked": "series", "jobs": "matrix"}
-"""What asked.json has, by the campaign."""
+_ASKED = {"asked": "series", "jobs": "matrix", "tree": "bisect"}
+"""What asked.json has, by the campaign; mutants have no report before their end."""
 _CAMPAIGNS = {"matrix": "kernels", "series": "rows", "bisect": "examined", "mutants": ""}
 """What names their runs' folders in the JSON of each."""
 JUDGE = "--judged-by"
@@ -169,7 +169,7 @@ def _kind(path: Path) -> str:
         return found
     if (path / "asked.json").exists():
         asked = read_json(path / "asked.json")
-        return next((kind for field, kind in _ASKED.items() if field in asked), "bisect")
+        return next((kind for field, kind in _ASKED.items() if field in asked), "")
     return "matrix" if any(path.glob("*/job.json")) else ""
 
 

@@ -86,6 +86,14 @@ def test_a_campaign_that_has_only_begun(tmp_path, capsys, name, asked, kind):
         assert cli.main(["report", str(tmp_path / name), f"--{form}"]) == 0
 
 
+def test_mutants_have_no_report_before_their_end(tmp_path):
+    """Theirs is mutants.html."""
+    (tmp_path / "asked.json").write_text(json.dumps({"arguments": [], "where": "/", "trial": ""}))
+
+    with pytest.raises(BadSpec, match="neither a run nor a campaign"):
+        folders.read(tmp_path)
+
+
 def test_a_bisection_without_a_result(tmp_path):
     """Is none of a matrix; a commit that is being built has no verdict."""
     text = ktap.text(folders.read(a_bisection_under_way(tmp_path / "b")))
