@@ -159,7 +159,11 @@ def read(path: Path) -> Folder:
         kind=kind,
         runs=runs if told else sorted(runs, key=lambda run: str(run.about.get("began", "~"))),
         told=told,
-        left=[one if isinstance(one, str) else f"patch {one}" for one in told.get("not run", [])],
+        left=[
+            one if isinstance(one, str) else f"patch {one}"
+            for one in told.get("not run", [])
+            if one not in {run.name for run in runs}  # a resumed matrix has begun it since
+        ],
     )
 
 
