@@ -14,6 +14,8 @@ from ringrig.errors import NothingRan
 NO_BUILD, NO_BOOT = "does not build", "does not boot"
 BREAKS, STILL, MENDS = "breaks", "still broken", "mends"
 NOTHING, IDLE, UNSEEN, NO_CODE, OK = "nothing ran", "not exercised", "not measured", "no code", "ok"
+_NOT_SHOWN = (IDLE, UNSEEN, NO_CODE)
+"""Passes in which nothing of the patch is known to have run."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -138,9 +140,7 @@ def judge(
         what: "new splat" for what, names in found.new_splats.items() if not set(names) & set(confirmed)
     }
     settle(row, before)
-    if row.verdict in (IDLE, UNSEEN, NO_CODE, OK) and all(
-        case.outcome == "skipped" for case in ran.cases.values()
-    ):
+    if row.verdict in (*_NOT_SHOWN, OK) and all(case.outcome == "skipped" for case in ran.cases.values()):
         row.verdict = NOTHING
 
 
@@ -158,7 +158,7 @@ def settle(row: Row, before: Sequence[Row]) -> None:
     elif row.faults:
         row.verdict = STILL
     else:
-        row.verdict = row.exercised if row.exercised in (IDLE, UNSEEN, NO_CODE) else OK
+        row.verdict = row.exercised if row.exercised in _NOT_SHOWN else OK
 
 
 def latest(rows: Sequence[Row]) -> Row | None:
