@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ringrig import runs
-from ringrig.cache import Say, writing
+from ringrig.cache import Say
 from ringrig.campaign import base as bases
-from ringrig.campaign import crew, intake, nearest
+from ringrig.campaign import crew, intake, kept, nearest
 from ringrig.campaign.base import Base
 from ringrig.campaign.patches import Given, Patch
 from ringrig.errors import BadSpec
 from ringrig.kernel.repo import asks
 
-_FILE = "asked.json"
 _WITH_RESUME = {"resume", "workers", "jobs", "cluster", "b4_check", "b4_prep_check"}
 
 
@@ -152,21 +150,16 @@ def store(asked: Asked, folder: Path, trees: Sequence[str] = ()) -> None:
     told = asdict(asked)
     for patch in (*told["given"]["patches"], *told["base"]["prerequisites"]):
         patch["content"] = patch["content"].decode("latin-1")
-    with writing("the series' folder", folder):
-        fresh = folder / f"{_FILE}.new"
-        fresh.write_text(json.dumps({"asked": told, "trees": list(trees)}, indent=1) + "\n")
-        fresh.replace(folder / _FILE)
+    kept.keep({"asked": told, "trees": list(trees)}, folder, where="the series' folder")
 
 
 def stored(folder: Path) -> tuple[Asked, tuple[str, ...]]:
     """What store() kept, and the trees it came to: () before it was applied. BadSpec: the folder holds no series."""
-    try:
-        told = json.loads((folder / _FILE).read_text())
+
+    def read(told: dict[str, Any]) -> tuple[Asked, tuple[str, ...]]:
         return _asked(told["asked"]), tuple(told["trees"])
-    except (OSError, ValueError, KeyError, TypeError) as error:  # another campaign's file has other fields
-        raise BadSpec(
-            f"{folder} holds no series to go on with.", next_step="`ls -d runs/*_series` shows what was begun"
-        ) from error
+
+    return kept.kept(folder, read, what="series", look="ls -d runs/*_series")
 
 
 def _asked(told: dict[str, Any]) -> Asked:

@@ -20,7 +20,7 @@ import b4
 
 from ringrig.cache import Say, locked, writing
 from ringrig.campaign import asked as asking
-from ringrig.campaign import intake, series
+from ringrig.campaign import intake, kept, series
 from ringrig.campaign.asked import Asked
 from ringrig.campaign.patches import Given, has_diff, patch_id
 from ringrig.campaign.rows import Series
@@ -44,7 +44,7 @@ def run(arguments: Sequence[str], *, root: Path, say: Say) -> tuple[Series, int 
     asked = asking.ask(chosen, given, chosen.given, root=root, say=say)
     folder = root / "runs" / f"b4-{_digest(asked)}_series"
     with locked(f"series/{folder.name}", say=say):  # b4 may be at work twice
-        known = asking.stored(folder)[1] if (folder / "asked.json").exists() else ()
+        known = asking.stored(folder)[1] if (folder / kept.FILE).exists() else ()
         with writing("a folder below runs", folder):
             folder.mkdir(parents=True, exist_ok=True)
         if not known:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ringrig import runs
-from ringrig.cache import writing
-from ringrig.campaign import crew, nearest
+from ringrig.campaign import crew, kept, nearest
 from ringrig.campaign.history import history, release, repository
-from ringrig.errors import BadSpec
 from ringrig.kernel.repo import resolved
-
-_FILE = "asked.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +108,7 @@ def new(chosen: argparse.Namespace, refuse: argparse.ArgumentParser, root: Path)
     release(tree, good)
     history(tree, good, bad)  # these refuse before anything is left in a folder
     folder = runs.new_folder(root, "bisect")
-    with writing("the bisection's folder", folder):
-        (folder / _FILE).write_text(json.dumps(asdict(asked), indent=1) + "\n")
+    kept.keep(asdict(asked), folder, where="the bisection's folder")
     return asked, folder
 
 
@@ -128,19 +122,16 @@ def words(chosen: argparse.Namespace, refuse: argparse.ArgumentParser, root: Pat
 
 
 def again(chosen: argparse.Namespace, refuse: argparse.ArgumentParser) -> tuple[Asked, Path]:
-    """What `--resume` goes on with. BadSpec: its folder holds no bisection (another campaign's file has other fields)."""
+    """What `--resume` goes on with. BadSpec: its folder holds no bisection."""
     fixed = ("case", "expression", "tree", "good", "bad", "guest", "config", "confidence", "passes")
     if any(getattr(chosen, name) != refuse.get_default(name) for name in fixed):
         refuse.error("--resume goes on with what was asked: it takes only --jobs and --cluster")
     folder = Path(chosen.resume).absolute()
-    try:
-        told = json.loads((folder / _FILE).read_text())
+
+    def read(told: dict[str, Any]) -> Asked:
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in told.items()
         }
-        return Asked(**fields), folder
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise BadSpec(
-            f"{folder} holds no bisection to go on with.",
-            next_step="`ls -d runs/*_bisect` shows what was begun",
-        ) from error
+        return Asked(**fields)
+
+    return kept.kept(folder, read, what="bisection", look="ls -d runs/*_bisect"), folder

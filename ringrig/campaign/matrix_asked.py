@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -12,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ringrig import runs
-from ringrig.cache import writing
-from ringrig.campaign import crew
+from ringrig.campaign import crew, kept
 from ringrig.campaign.job import Job
 from ringrig.errors import BadSpec
 
-_FILE = "asked.json"
 _EXAMPLE = "docs/matrix.md has an example"
 
 
@@ -170,21 +167,17 @@ def folder_name(job: Job) -> str:
 
 def store(asked: Sequence[Job], folder: Path) -> None:
     """NoSpace."""
-    with writing("the matrix' folder", folder):
-        (folder / _FILE).write_text(json.dumps({"jobs": [asdict(one) for one in asked]}, indent=1) + "\n")
+    kept.keep({"jobs": [asdict(one) for one in asked]}, folder, where="the matrix' folder")
 
 
 def stored(folder: Path) -> list[Job]:
     """What store() kept. BadSpec: the folder holds no matrix."""
-    try:
-        told: list[dict[str, Any]] = json.loads((folder / _FILE).read_text())["jobs"]
-    except (OSError, ValueError, KeyError) as error:  # another campaign's file has other fields
-        raise BadSpec(
-            f"{folder} holds no matrix to go on with.",
-            next_step="`ls -d runs/*_matrix` shows what was begun",
-        ) from error
-    lists = ("configs", "patches", "cases")
-    return [Job(**{**one, **{name: tuple(one[name]) for name in lists}}) for one in told]
+
+    def read(told: dict[str, Any]) -> list[Job]:
+        lists = ("configs", "patches", "cases")
+        return [Job(**{**one, **{name: tuple(one[name]) for name in lists}}) for one in told["jobs"]]
+
+    return kept.kept(folder, read, what="matrix", look="ls -d runs/*_matrix")
 
 
 def same(asked: Sequence[Job], given: Sequence[str], folder: Path) -> None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ringrig.cache import Say, writing
+from ringrig.campaign import kept
 from ringrig.campaign.result import VERDICTS
 from ringrig.errors import BadSpec, RigError
-
-_FILE = "asked.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,17 +52,15 @@ def store(asked: Asked, folder: Path, trial: str) -> None:
     with writing("the campaign's folder", folder):
         if asked.trial != trial:
             (folder / VERDICTS).unlink(missing_ok=True)
-        (folder / _FILE).write_text(json.dumps(told, indent=1) + "\n")
+    kept.keep(told, folder, where="the campaign's folder")
 
 
 def _stored(folder: Path, parser: argparse.ArgumentParser, more: Sequence[str]) -> Asked:
-    try:
-        told = json.loads((folder / _FILE).read_text())
-        arguments, where, trial = told["arguments"], Path(told["where"]), told["trial"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise BadSpec(
-            f"{folder} holds no mutants to go on with.", next_step="`ls runs` shows what was begun"
-        ) from error
+
+    def read(told: dict[str, Any]) -> tuple[list[str], Path, str]:
+        return told["arguments"], Path(told["where"]), told["trial"]
+
+    arguments, where, trial = kept.kept(folder, read, what="mutants", look="ls runs")
     if not where.is_dir():
         raise BadSpec(f"{where} is gone, where {folder.name} was begun.", next_step="begin anew")
     chosen = parser.parse_args([*arguments, *more])

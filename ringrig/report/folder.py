@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ringrig.campaign import kept
 from ringrig.campaign.job import Job, last_words
 from ringrig.campaign.rows import NO_BUILD
 from ringrig.errors import BadSpec, BuildFailed
@@ -171,8 +172,8 @@ def _kind(path: Path) -> str:
     """Of the campaign there, also of one that has not come to its own JSON; "" where there is none."""
     if found := next((kind for kind in _CAMPAIGNS if (path / f"{kind}.json").exists()), ""):
         return found
-    if (path / "asked.json").exists():
-        asked = read_json(path / "asked.json")
+    if (path / kept.FILE).exists():
+        asked = read_json(path / kept.FILE)
         return next((kind for field, kind in _ASKED.items() if field in asked), "")
     return "matrix" if any(path.glob("*/job.json")) else ""
 
