@@ -43,8 +43,6 @@ _TELL_SECONDS = 0.5
 """How often the host hears that they go on."""
 _SAID_BYTES = 1 << 14
 """Of a command's output its end travels."""
-_LEARN_FIRST, _LEARN_EACH = 2, 16
-"""Which children note what memory they write to: what was collected since belongs to it."""
 _REAP_SECONDS = 3.0
 """How long a killed child may take to die at native speed before it counts as unkillable."""
 
@@ -57,7 +55,7 @@ class Agent:
         self._slowness = float(hello["slowness"])
         self._lock = here.kernel_lock() if hello["shared"] else None
         self._watch = Watch(marks=not hello["shared"])
-        self._hot = layout.Hot() if layout.is_user_mode() else None
+        self._user_mode = layout.is_user_mode()
         self._items: dict[str, pytest.Item] = {}
         self._files: dict[str, str] = {}
         self._nodes: dict[pytest.Collector | None, list[pytest.Item | pytest.Collector]] = {}
@@ -87,7 +85,7 @@ class Agent:
             }
         )
         self._warm_up()
-        if self._hot is not None:
+        if self._user_mode:
             gc.collect()
             gc.freeze()
             layout.go_on_anew()
@@ -196,9 +194,8 @@ class Agent:
             if self._lock is not None:  # what a case leaves behind must not keep others from the kernel
                 os.close(self._lock)
             faulthandler.register(SHOW_PYTHON, file=python)
-            learns = number % _LEARN_EACH == _LEARN_FIRST
-            if self._hot is not None:
-                self._hot.begin_learning() if learns else self._hot.take()
+            if self._user_mode:
+                layout.have_all()
             if each:  # what fails here will fail alone, and be looked at there
                 hasten(items[0].config)
             for item in items:
@@ -219,8 +216,6 @@ class Agent:
                 else:
                     os.write(write_end, PASSED)
             tell(write_end, item.config, reports, began=began, end=END)
-            if self._hot is not None and learns:
-                self._hot.learnt()
             code = 0
         finally:
             os._exit(code)

@@ -29,6 +29,8 @@ from ringrig.guest.wire import CASES
 
 _PARTS = ("ringrig/__init__.py", "ringrig/uring", "ringrig/model", "ringrig/guest")
 _HYPOTHESIS = ("hypothesis", "_hypothesis_globals.py", "_hypothesis_ftz_detector.py")
+_LOOKS_FOR_COMPILED = "_pytest/assertion/rewrite.py"
+"""Without its asserts it would look for .pyo files (PYC_EXT), and rewrite each case anew in the guest."""
 # What the agent, the cases and pytest import, found out by importing it all in a clean interpreter.
 _IMPORTS = """
 import importlib, json, sys
@@ -98,7 +100,8 @@ def _zip(path: Path, base: Path, files: Iterable[Path], *, compiled_in: Path | N
                     str(source),
                     dfile=str(file.relative_to(base)),
                     doraise=True,
-                    optimize=2,  # without docstrings there is a third less to load
+                    # Without docstrings there is a third less to load.
+                    optimize=0 if file.match(_LOOKS_FOR_COMPILED) else 2,
                     invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
                 )
             # Until it can decode file names the interpreter has no zlib; for the rest, 9p is slower than inflating.

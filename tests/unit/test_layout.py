@@ -1,4 +1,4 @@
-"""The agent's memory: what a child wrote to is learnt, and a later one has it for itself before it writes."""
+"""The agent's memory: a child has it for itself before it writes, and may go on in the agent's place."""
 
 import mmap
 import os
@@ -40,29 +40,32 @@ def write_to_half(memory):
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
-def test_what_one_child_wrote_to_costs_the_next_no_fault(shared_pages):
-    """A fault for each page, learnt once; then none."""
-    hot = layout.Hot()
+def test_a_child_that_has_all_takes_no_fault(shared_pages):
+    """One for each page that it writes to otherwise."""
 
-    def learn():
-        hot.begin_learning()
-        faults = write_to_half(shared_pages)
-        hot.learnt()
-        return min(faults, 98)
-
-    def use():
-        hot.take()
+    def write():
         return min(write_to_half(shared_pages), 98)
 
-    assert in_child(learn) >= 90
-    assert in_child(use) <= 30
+    def have_all_and_write():
+        layout.have_all()
+        return write()
+
+    assert in_child(write) >= 90
+    assert in_child(have_all_and_write) <= 30
 
 
-def test_knowing_nothing_takes_nothing(shared_pages):
-    """The first child, and one on a kernel that does not tell."""
-    hot = layout.Hot()
+def test_the_heap_is_writable_memory_where_it_can_be_run(monkeypatch):
+    """As in User-Mode Linux."""
+    maps = (
+        "00400000-00401000 r-xp 00000000 00:00 0 /usr/bin/python3\n"
+        "00800000-00900000 rwxp 00000000 00:00 0 [heap]\n"
+        "40000000-40001000 rw-p 00000000 00:00 0\n"
+        "40001000-40002000 rw-s 00000000 00:00 0 anon_inode:[io_uring]\n"
+        "bf000000-bf001000 rw-p 00000000 00:00 0 [stack]\n"
+    )
+    monkeypatch.setattr(layout.Path, "read_text", lambda self: maps)
 
-    assert in_child(lambda: hot.take() or min(write_to_half(shared_pages), 98)) >= 90
+    assert list(layout._writable()) == [(0x800000, 0x900000), (0x40000000, 0x40001000)]
 
 
 def test_going_on_anew_ends_as_the_child_does():

@@ -1,6 +1,7 @@
 """What a guest is given to read."""
 
 import subprocess
+import sys
 
 from ringrig.vm import pack
 
@@ -18,3 +19,17 @@ def test_cases_are_compiled_here_once(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "run", None)
     pack.rewritten(tmp_path, ["suites"])
     assert compiled.exists()
+
+
+def test_a_guest_looks_for_what_was_compiled_here(tmp_path):
+    """Names that differ would be no error: it would only rewrite every case by itself, 0.1 s each natively."""
+    from _pytest.assertion.rewrite import PYC_TAIL
+
+    folder = pack.dependencies(say=lambda _: None)
+    asked = (
+        f"import sys; sys.path.insert(0, {str(folder / 'packages.zip')!r})\n"
+        "from _pytest.assertion import rewrite; print(rewrite.__file__, rewrite.PYC_TAIL)"
+    )
+    told = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True).stdout
+
+    assert told.split() == [str(folder / "packages.zip/_pytest/assertion/rewrite.pyc"), PYC_TAIL]
