@@ -114,7 +114,10 @@ class Shelf:
         return self.group.head() - self.start
 
     def left(self) -> list[tuple[int, int]]:
-        """Bid and bytes of what is still to be had, in order; uses it up (and writes zeros to it)."""
+        """Bid and bytes of what is still to be had, in order; uses it up (and writes zeros to it).
+
+        Of a page at most each: a longer read of /dev/zero ends where the clock ticks. read_iter_zero(): IOCB_NOWAIT
+        """
         found = []
         while (cqe := self.group.read()).bid is not None:
             found.append((cqe.bid, cqe.res))
