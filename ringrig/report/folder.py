@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ringrig.campaign import kept
+from ringrig.campaign import kept, matrix_asked
 from ringrig.campaign.job import Job, last_words
 from ringrig.campaign.rows import NO_BUILD
 from ringrig.errors import BadSpec, BuildFailed
@@ -150,8 +150,11 @@ def read(path: Path) -> Folder:
     # A series has folders beside, of cases that were run again.
     rest = [] if told and kind == "series" else sorted(one for one in path.iterdir() if one not in order)
     unbuilt = {path / row["folder"]: row for row in rows if row.get("verdict") == NO_BUILD}
+    names = {}
+    if kind == "matrix" and (path / kept.FILE).exists():
+        names = {matrix_asked.folder_name(one): one.name for one in matrix_asked.stored(path)}
     runs = [
-        _unbuilt(unbuilt[one], one) if one in unbuilt else _run(one, one.name)
+        _unbuilt(unbuilt[one], one) if one in unbuilt else _run(one, names.get(one.name, one.name))
         for one in [*order, *rest]
         if one in unbuilt or _began(one)
     ]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -19,6 +20,7 @@ from fakes.folders import (
 )
 
 from ringrig import cli
+from ringrig.campaign import matrix_asked
 from ringrig.errors import BadSpec, NoSpace
 from ringrig.report import folder as folders
 from ringrig.report import junit, kcidb, ktap
@@ -66,6 +68,22 @@ def test_a_campaign_that_is_under_way(tmp_path):
 
     assert found.kind == "matrix"
     assert {one.name: one.verdict for one in found.runs}["now"].startswith("NO VERDICT: the run is under way")
+
+
+def test_a_kernel_that_runs_goes_by_its_name(tmp_path):
+    """Not by its folder's; and it is not among those that did not run."""
+    jobs = matrix_asked.jobs([str(Path(__file__).parents[2] / "matrices/configs.toml")])
+    matrix_asked.store(jobs, tmp_path)
+    (tmp_path / "matrix.json").write_text(
+        json.dumps({"kernels": [], "not run": [one.name for one in jobs]}), encoding="utf-8"
+    )
+    a_run(tmp_path / matrix_asked.folder_name(jobs[1]), verdict="", exit_code=None)
+
+    found = folders.read(tmp_path)
+
+    assert [run.name for run in found.runs] == [jobs[1].name]
+    assert jobs[1].name not in found.left
+    assert jobs[0].name in found.left
 
 
 @pytest.mark.parametrize(
