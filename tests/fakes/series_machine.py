@@ -1,7 +1,11 @@
 """Stands for the builds and runs of a series: what each of its jobs comes to is told beforehand."""
 
 import json
+import shutil
 from pathlib import Path
+
+import pytest
+from fakes import kernel_tree, threads
 
 from ringrig.campaign import crew, nearest, series, tester
 from ringrig.campaign.job import read
@@ -78,3 +82,33 @@ def install(monkeypatch):
     monkeypatch.setattr(reports, "_who", lambda: "Ada Tester <ada@example.com>")
     monkeypatch.setattr(nearest, "collect", lambda names, root: names)
     return made
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    return install(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """A kernel tree with a topic of three patches."""
+    made = kernel_tree.make(tmp_path_factory.mktemp("once") / "linux")
+    threads.branch(made, 3)
+    return made
+
+
+@pytest.fixture
+def tree(once, tmp_path, monkeypatch):
+    """A copy of it; the clone is tmp_path."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    made = shutil.copytree(once, tmp_path / "linux", symlinks=True)
+    return made
+
+
+def run(tree, *more, given="v6.12..topic", said=None):
+    words = ["--tree", str(tree), "--no-lines", given, "suites/x", *more]
+    return series.run(words, root=tree.parent, say=(said.append if said is not None else lambda _: None))
+
+
+def verdicts(found):
+    return [row.verdict for row in found.patches]
