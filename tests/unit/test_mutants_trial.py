@@ -1,73 +1,14 @@
 """Trials: what an attempt shows, which case is asked first, and what it takes to be sure of a kill."""
 
 import signal
-from collections import Counter
-from datetime import date
 
 import pytest
+from fakes.attempts import CASES, KNOWN, NONE_KNOWN, A, B, C, D, FakeKeeper, crash, report, tried, trouble
 
-from ringrig.campaign import baseline as baselines
 from ringrig.campaign.baseline import Baseline, Docket
 from ringrig.campaign.mutants import Edit, Mutant
 from ringrig.campaign.notice import notice
 from ringrig.campaign.trial import Court
-from ringrig.errors import NotClean
-from ringrig.plugin.blame import Ran
-from ringrig.plugin.judge import Course, Judgement, Trouble
-from ringrig.plugin.keeper import Tried
-from ringrig.plugin.known_issues import Issue, KnownIssues
-
-CASES = [f"suites/test_a.py::test_{letter}" for letter in "abcdefgh"]
-A, B, C, D = CASES[:4]
-NONE_KNOWN = KnownIssues([])
-KNOWN = KnownIssues(
-    [
-        Issue(
-            id="leak",
-            title="A leak.",
-            case=C,
-            shows="16 are left",
-            link="https://x",
-            expires=date(2999, 1, 1),
-        )
-    ]
-)
-
-
-def report(outcome, longrepr=None, *, when="call", nodeid=A):
-    return {
-        "nodeid": nodeid, "location": ["a.py", 1, "test_a"], "keywords": {}, "outcome": outcome, "longrepr": longrepr,
-        "when": when, "sections": [], "duration": 0.1, "user_properties": [], "start": 0.0, "stop": 0.1,
-    }  # fmt: skip
-
-
-def crash(message):
-    place = {"path": "a.py", "lineno": 1, "message": message}
-    return {
-        "reprcrash": place,
-        "reprtraceback": {"reprentries": [], "extraline": None, "style": "line"},
-        "sections": [],
-        "chain": [],
-    }
-
-
-def tried(*, end="done", console="", troubles=(), splats=(), spoilt=False, **done):
-    usual = {
-        "reports": [report("passed")],
-        "passed": 0,
-        "reached": "0x0",
-        "began": 1.0,
-        "ended": 1.1,
-        "status": 0,
-    }
-    course = Course(end=end, done=usual | done if end == "done" else {}, console=console)
-    ran = Ran(nodeid="x", number=1, pid=1, began=1.0, ended=None)
-    found = Judgement(troubles=list(troubles), splats=list(splats), spoilt=spoilt)
-    return Tried(course=course, ran=ran, cases=[ran], found=found, guest="g1-1")
-
-
-def trouble(kind, what="words"):
-    return Trouble(kind=kind, what=what)
 
 
 @pytest.mark.parametrize(
@@ -129,44 +70,6 @@ def test_a_guest_that_died_has_told_where_it_was():
 
     assert notice(attempt, [A, B, C], NONE_KNOWN).case == B
     assert notice(tried(end="dead", troubles=[trouble("panic")]), [A, B], NONE_KNOWN).case is None
-
-
-class FakeKeeper:
-    """`notices[mutant][case]`: what is noticed there: an outcome, or several, one for each time that it is asked."""
-
-    def __init__(self, notices, *, commands=False):
-        self.notices, self.commands = notices, commands
-        self.asked, self.renewed, self.leaking = [], 0, False
-
-    def attempt(self, message, *, seconds=None):
-        cases = [CASES[number] for number in message["cases"]] if "cases" in message else [message["command"]]
-        mutant = message["mutant"]
-        self.asked.append((mutant, cases))
-        loud, reached = None, hex(sum(1 << one for one in (1, 2) if cases[0] != D))
-        for number, case in enumerate(cases):
-            what = self.notices.get(mutant, {}).get(case)
-            if isinstance(what, list):
-                what = what.pop(0) if what else None
-            if what == "pins":
-                loud = trouble("pins")
-            elif what in ("panic", "hang"):
-                self.renew()
-                console = f"ringrig: begin 1 {case}\n"
-                return tried(end="dead", console=console, troubles=[trouble(what)], spoilt=True)
-            elif what == "leak":
-                self.leaking = True
-                return tried(passed=number, reports=[report("failed", crash("leaks"))])
-            elif what or self.leaking:
-                return tried(
-                    passed=number, reached=reached, reports=[report("failed", str(what), nodeid=case)]
-                )
-        return tried(passed=len(cases) - 1, troubles=[loud] if loud else [], reached=reached)
-
-    def renew(self):
-        self.renewed, self.leaking = self.renewed + 1, False
-
-    def count(self, mutant):
-        return Counter(case for number, cases in self.asked for case in cases if number == mutant)
 
 
 def mutant(id, *, function="f"):
@@ -337,79 +240,3 @@ def test_a_case_that_fails_as_known_notices_what_makes_it_fail_otherwise():
 
     assert hidden.result == "survived"
     assert [(one.case, one.what) for one in shown.kills] == [(C, "17 are left")]
-
-
-class FakeGuests:
-    def __init__(self, keeper):
-        self.keeper = keeper
-
-    def map(self, work, jobs):
-        return (work(self.keeper, job) for job in jobs)
-
-
-def take(keeper, known=NONE_KNOWN):
-    docket = Docket(cases=CASES, commands=False)
-    return baselines.take(FakeGuests(keeper), docket, known, say=lambda _: None)
-
-
-def test_the_baseline_says_what_each_case_reaches():
-    """By the kernel's own counts, each case alone."""
-    base = take(FakeKeeper({}))
-
-    assert base.reached == {case: [] if case == D else [1, 2] for case in CASES}
-    assert base.seconds[A] == 0.1
-    assert (base.left_out, base.alone) == ({}, [])
-    assert base.by_mutant()[2] == [case for case in CASES if case != D]
-
-
-def test_a_case_that_fails_twice_on_the_unchanged_kernel_ends_it():
-    """And is named, in its own words."""
-    with pytest.raises(
-        NotClean, match=r"1 cases fail on the unchanged kernel:\n +suites/test_a.py::test_c: value: always"
-    ):
-        take(FakeKeeper({0: {C: "always"}}))
-
-
-def test_a_case_that_fails_once_is_left_out():
-    """It would kill mutants by chance."""
-    base = take(FakeKeeper({0: {C: ["once"]}}))
-
-    assert "passed when run again" in base.left_out[C]
-    assert C not in base.reached
-
-
-def test_a_case_that_fails_as_known_is_on_the_list_by_itself():
-    """What it reaches is known, too; where it is known to trouble the kernel it is left out."""
-    base = take(FakeKeeper({0: {C: "16 are left"}}), KNOWN)
-    loud = take(FakeKeeper({0: {C: "pins"}}), KNOWN)
-
-    assert (base.reached[C], base.alone, base.left_out) == ([1, 2], [C], {})
-    assert (loud.left_out, C in loud.reached) == ({C: "a known issue: pins"}, False)
-
-
-def test_what_a_known_case_is_not_known_for_is_no_clean_kernel():
-    """Its words are those of the issue, or it fails."""
-    with pytest.raises(NotClean, match="17 are left"):
-        take(FakeKeeper({0: {C: "17 are left"}}), KNOWN)
-
-
-def test_nothing_that_passes_is_no_baseline():
-    """All mutants would look unreached."""
-    with pytest.raises(NotClean, match="No case passes"):
-        take(FakeKeeper({0: {case: ["once"] for case in CASES}}))
-
-
-def test_a_case_that_fails_only_in_company_is_known_as_such():
-    """Once alone, well; with others in its process, not."""
-    assert take(FakeKeeper({0: {C: [None, "crowded"]}})).alone == [C]
-
-
-def test_a_baseline_is_kept(tmp_path):
-    """As it was; what is no baseline is none."""
-    base = take(FakeKeeper({}))
-    base.save(tmp_path / "kept" / "one.json")
-    (tmp_path / "torn.json").write_text('{"reached": {')
-    (tmp_path / "old.json").write_text('{"reached": {}}')
-
-    assert Baseline.load(tmp_path / "kept" / "one.json") == base
-    assert [Baseline.load(tmp_path / f"{name}.json") for name in ("none", "torn", "old")] == [None] * 3
