@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+from fakes import kernel_tree
 from fakes.kernel_tree import git
+
+from ringrig.campaign import intake
 
 REPLY = """\
 From: Rita Reviewer <rita@example.com>
@@ -57,3 +61,17 @@ def reply(mail: str, words: str, *, number: int = 1) -> str:
     to = next(line for line in lines if line.startswith("Message-Id: ")).removeprefix("Message-Id: ")
     text = REPLY.format(subject=subject, number=number, to=to, words=words)
     return f"From mboxrd@z Thu Jan  1 00:00:00 1970\n{text}\n"
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return kernel_tree.make(tmp_path / "linux")
+
+
+def take(given, tree=None, revision=None):
+    return intake.take(str(given), tree=tree, revision=revision)
+
+
+def subjects(given):
+    return [one.subject for one in given.patches]
