@@ -1,81 +1,16 @@
-"""From outcomes to the verdict: what is printed, what is recorded, and the exit code. Machines are made of paper,
-each case has a child of its own."""
+"""From outcomes to the verdict: what is printed, what is recorded, and the exit code."""
 
 import json
 
 import pytest
-from fakes.machines import World
+from fakes import sessions
+from fakes.sessions import answers, folder, node, results
 
 from ringrig.errors import GuestLacks, NoBoot
-from ringrig.plugin import company
-from ringrig.plugin import keeper as keepers
-from ringrig.vm import machine as machines
 
 pytest_plugins = ["pytester"]
 NEEDS = "Skipped: needs own_kernel: the kernel is shared"
-
-
-@pytest.fixture
-def run(pytester, monkeypatch, tmp_path):
-    """run("abc", world): a session over the cases a, b and c on a machine of that world."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("RINGRIG_FACTS", raising=False)
-    pytester.makeconftest('pytest_plugins = ["ringrig.plugin"]')
-    pytester.makeini(
-        "[pytest]\naddopts = --import-mode=importlib -p no:xdist -p no:hypothesispytest\ntestpaths = suites\n"
-    )
-    pytester.mkdir("suites")
-
-    def run(cases, world, *options):
-        monkeypatch.setattr(machines, "start", world.start)
-        monkeypatch.setattr(keepers, "time", world)
-        monkeypatch.setattr(company, "size", lambda *_, **__: 1)
-        text = "import pytest\n" + "".join(f"def test_{name}(): pass\n" for name in cases)
-        (pytester.path / "suites/test_it.py").write_text(text)
-        return pytester.runpytest_inprocess("--kernel", "host", *options)
-
-    return run
-
-
-def node(name):
-    return f"suites/test_it.py::test_{name}"
-
-
-def answers(world, name, *, call="passed", why=None, setup="passed", teardown="passed", **facts):
-    """What the agent is to say of case `name`."""
-    when = {"setup": setup, "call": call, "teardown": teardown}
-    if setup != "passed":
-        del when["call"]
-    reports = [
-        pytest.TestReport(
-            node(name),
-            ("suites/test_it.py", 1, name),
-            {},
-            outcome,
-            None if outcome == "passed" else why,
-            when,
-        )
-        for when, outcome in when.items()
-    ]
-    data = json.loads(json.dumps([{**report._to_json(), "$report_type": "TestReport"} for report in reports]))
-    world.does[node(name)] = lambda _, n: world.done(n, reports=data, **facts)
-
-
-@pytest.fixture
-def world():
-    world = World()
-    for name in "abc":
-        answers(world, name)
-    return world
-
-
-def folder(pytester):
-    return (pytester.path / "runs" / "latest").resolve()
-
-
-def results(pytester):
-    lines = (folder(pytester) / "results.jsonl").read_text().splitlines()
-    return [(line["nodeid"].rsplit("_", 1)[1], line["outcome"]) for line in map(json.loads, lines)]
+run, world = sessions.run, sessions.world
 
 
 def verdict(result):
@@ -268,41 +203,6 @@ def test_results_so_far_are_kept_when_guests_end(run, world, pytester):
     assert results(pytester)[:2] == [("a", "passed"), ("b", "failed")]
 
 
-def known(pytester, shows):
-    from ringrig.kernel import resolve
-    from ringrig.model.profiles import profile_for
-
-    name = profile_for("host", resolve("host", say=print).release).name
-    (pytester.path / "suites/known-issues.toml").write_text(
-        f'[[issue]]\nid = "x"\ntitle = "a known bug"\ncase = "{node("b")}"\nshows = "{shows}"\nprofiles = ["{name}"]\n'
-        'link = "https://example.invalid/1"\nexpires = 2199-01-01\n'
-    )
-
-
-def test_a_known_issue_is_an_expected_failure(run, world, pytester):
-    """The verdict is PASS, and names it with its link."""
-    answers(world, "b", call="failed", why="assert 22 == 0")
-    known(pytester, "22 == 0")
-
-    result = run("abc", world)
-
-    assert result.ret == 0
-    assert results(pytester)[1] == ("b", "xfailed")
-    result.stdout.fnmatch_lines(
-        ["*2 passed, 1 xfailed", "*known: a known bug (https://example.invalid/1): 1 cases"]
-    )
-
-
-def test_a_known_issue_that_is_gone_is_reported(run, world, pytester):
-    """As xpassed."""
-    known(pytester, "22 == 0")
-
-    result = run("abc", world)
-
-    assert results(pytester)[1] == ("b", "xpassed")
-    result.stdout.fnmatch_lines(["*2 passed, 1 xpassed"])
-
-
 def test_what_could_not_be_watched_is_said(run, world):
     """A check that was not made is no pass of it."""
     start = world.start
@@ -336,42 +236,6 @@ def test_the_machine_is_given_up_at_the_end(run, world):
 
     assert world.ran == [("guest-1", node("a"))]
     assert world.ended() == ["guest-1"]
-
-
-ISSUE = """
-[[issue]]
-id = "{id}"
-title = "b is broken"
-case = "suites/test_it.py::test_b"
-shows = "22"
-link = "https://example.invalid/b"
-expires = {expires}
-"""
-
-
-@pytest.mark.parametrize(
-    ("expires", "ended"), [("2199-01-01", ("xfailed", 0)), ("2020-01-01", ("failed", 1))]
-)
-def test_known_issues_are_recorded_and_the_expired_said(run, world, pytester, expires, ended):
-    """results.jsonl has the issue's id; what expired counts no longer, and the verdict says so."""
-    outcome, code = ended
-    (pytester.path / "suites/known-issues.toml").write_text(ISSUE.format(id="b-1", expires=expires))
-    answers(world, "b", call="failed", why="assert 22 == 0")
-
-    result = run("ab", world)
-
-    assert result.ret == code
-    assert results(pytester)[1] == ("b", outcome)
-    run_json = json.loads((folder(pytester) / "run.json").read_text())
-    assert run_json["exit_code"] == code
-    line = json.loads((folder(pytester) / "results.jsonl").read_text().splitlines()[1])
-    if code:
-        assert "known" not in line
-        assert [one["id"] for one in run_json["expired"]] == ["b-1"]
-        assert any(text.startswith("  expired on 2020-01-01: known issue b-1") for text in result.outlines)
-    else:
-        assert line["known"] == "b-1"
-        assert run_json["known"][0]["link"] == "https://example.invalid/b"
 
 
 def test_a_run_is_kept_in_the_history(run, world, pytester):
