@@ -12,7 +12,7 @@ from pathlib import Path
 import b4
 import pytest
 from b4.review import checks as b4_checks
-from fakes import kernel_tree, series_machine, threads
+from fakes import series_machine, threads
 from fakes.kernel_tree import git
 from fakes.series_machine import GOOD
 
@@ -21,20 +21,13 @@ from ringrig.errors import BadSpec, NoSpace
 from ringrig.report import b4 as reports
 
 ROOT = Path(__file__).parents[2]
+once = series_machine.once
 
 
 @pytest.fixture
 def machine(monkeypatch):
     made = series_machine.install(monkeypatch)
     made.outcomes["2-of-3"] = {**GOOD, "a": "failed"}
-    return made
-
-
-@pytest.fixture(scope="module")
-def once(tmp_path_factory):
-    """A kernel tree with a topic of three patches."""
-    made = kernel_tree.make(tmp_path_factory.mktemp("once") / "linux")
-    threads.branch(made, 3)
     return made
 
 
