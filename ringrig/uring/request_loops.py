@@ -172,6 +172,21 @@ def wait_for_a_ring(rounds: int) -> None:
         pour(ring, [read, _cancel(0), message, _cancel(2)], rounds)
 
 
+@loop()
+def wait_on_two_queues(rounds: int) -> None:
+    """64 reads at a time wait on a FIFO that is open both ways; each byte wakes all, and all but one wait again."""
+    with on_a_ring() as (ring, arena):
+        _buffers(ring, arena, 1)
+        fifo = arena.own(os.open(f"/proc/self/fd/{_silent_pipe(arena)}", os.O_RDWR | os.O_CLOEXEC))
+        read = _selecting(c.IORING_OP_READ, fifo, _RING, want=1)
+        for _ in range(0, rounds, 64 * 63 // 2):
+            ring.fill(read.sqe, 64)
+            ring.submit()
+            for _ in range(64):
+                os.write(fifo, b"x")
+                ring.complete()
+
+
 @loop("recv_multishot")
 def wait_again_and_again(rounds: int) -> None:
     """Multishot receives over a ring wait and are cancelled."""
@@ -283,3 +298,16 @@ def end_with_bundles(rounds: int) -> None:
             _buffers(ring, arena, 1)
             ring.fill(_bundle(c.IORING_OP_RECV, _silent(arena), 4, want=0).sqe, 1024)
             ring.submit()
+
+
+@loop("bundle")
+def end_with_vectors_kept(rounds: int) -> None:
+    """Receive bundles wait, 128 at a time; their stream ends, the io_uring keeps what they had, and ends."""
+    for _ in range(0, rounds, 128):
+        with on_a_ring() as (ring, arena):
+            _buffers(ring, arena, 1)
+            far, near = _pair(arena)
+            ring.fill(_bundle(c.IORING_OP_RECV, near, 4, want=0).sqe, 128)
+            ring.submit()
+            far.close()
+            ring.complete(128)

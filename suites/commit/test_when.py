@@ -10,7 +10,11 @@ import pytest
 from ringrig.model.course import expect
 from ringrig.model.profiles import Profile
 from ringrig.model.scene import Scene
+from ringrig.model.shelf import Shelf
+from ringrig.model.subject import Subject
 from ringrig.model.transfer import Buffer, Issue, Kind, Op, Stock, Then, Transfer
+from ringrig.uring import consts as c
+from ringrig.uring.wire import Wire
 
 pytestmark = pytest.mark.ends_within(3)
 
@@ -45,3 +49,23 @@ def test_what_a_waiting_request_has_is_not_handed_out(
     assert head in (None, int(held))
     assert (other, [(reply.res, reply.bid) for reply in replies]) == (second, [(20, first)])
     assert scene.left() == (0xFFFE,)
+
+
+@pytest.mark.slow
+def test_a_hundred_that_wait_one_after_the_other(
+    ring: Subject, make_wire: Callable[..., Wire], profile: Profile
+) -> None:
+    """130 times a RECV that has to wait, and then a byte: none holds a buffer while it waits.
+
+    After APOLL_MAX_RETRY (128) times it would go to io-wq, which takes one; what a ring keeps of a request for the next
+    begins anew. io_req_alloc_apoll()
+    """
+    if "pbuf_status" not in profile.traits:
+        pytest.skip("needs IORING_REGISTER_PBUF_STATUS: nothing else shows a head and leaves it")
+    shelf, wire = Shelf(ring, dict.fromkeys(range(200, 330), 1)), make_wire()
+    for number in range(130):
+        shelf.queue(c.IORING_OP_RECV, wire.near)
+        assert shelf.ring.submit() == 1
+        assert shelf.head() == number
+        wire.send(b"x")
+        assert [reply.bid for reply in shelf.to_the_end()] == [200 + number]

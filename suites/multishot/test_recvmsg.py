@@ -110,9 +110,9 @@ def post() -> Iterator[Post]:
     made.close()
 
 
-def _queue(ring: Subject, fd: int, call: Messages) -> Vector:
-    """The request of `call`, and its header."""
-    vector = Vector(0)
+def _queue(ring: Subject, fd: int, call: Messages, *, length: int = 0) -> Vector:
+    """The request of `call`, and its header, over an iovec of `length` bytes."""
+    vector = Vector(length)
     vector.header.msg_namelen, vector.header.msg_controllen = call.name, call.control
     sqe = selecting(ring.ring, c.IORING_OP_RECVMSG, fd, bgid=7, vector=vector)
     sqe.ioprio, sqe.msg_flags, sqe.user_data = c.IORING_RECV_MULTISHOT, call.msg_flags, _REQUEST
@@ -157,6 +157,38 @@ def test_what_a_datagram_comes_with(ring: Subject, post: Post, call: Messages, w
     assert shelf.written() == want.written
     assert shelf.left() == [(bid, call.size) for bid in BIDS if bid not in want.written]
     assert vector.header.msg_namelen == call.name
+
+
+@each_kind
+@pytest.mark.parametrize("when", ["there", "one_by_one"])
+def test_a_length_is_of_the_first_alone(ring: Subject, post: Post, when: str, kind: Kind) -> None:
+    """An iovec of 40 bytes, header included, and three datagrams of 60: the first is cut, those behind it are whole.
+
+    io_mshot_prep_retry(): sr->len
+    """
+    shelf = Shelf(ring, dict.fromkeys(BIDS, 256), kind=kind)
+    _queue(ring, post.near.fileno(), Messages(datagrams=()), length=40)
+    if when == "one_by_one":
+        assert ring.ring.submit() == 1
+    found = []
+    for _ in range(3):
+        post.send(Datagram(length=60))
+        if when == "one_by_one":
+            found += _replies(ring, 1)
+    found += _replies(ring, 3 - len(found))
+    cancel(ring.ring, _REQUEST, own=_CANCEL)
+
+    assert _replies(ring, 2) == [Reply(res=-errno.ECANCELED)]
+    assert [(reply.res, reply.bid, reply.more) for reply in found] == [
+        (40, 12, True),
+        (HEADER + 60, 3, True),
+        (HEADER + 60, 0xFFFF, True),
+    ]
+    assert [shelf.written()[bid][HEADER:] for bid in BIDS[:3]] == [
+        incoming(0, 24),
+        incoming(60, 60),
+        incoming(120, 60),
+    ]
 
 
 UNFIT = {
