@@ -17,13 +17,13 @@ pytestmark = [pytest.mark.needs("bundle"), pytest.mark.ends_within(3)]
 BUNDLE = c.IORING_RECVSEND_BUNDLE
 
 
-def test_a_long_vector_finds_no_more_than_is_published(ring: Subject, wire: Wire) -> None:
-    """Eight buffers of 16 bytes for a bundle; then two for one without a length, and 64 bytes: 32 of them come.
+def test_a_long_vector_finds_no_more_than_is_published(ring: Subject, make_wire: Callable[..., Wire]) -> None:
+    """TCP, eight buffers of 16 bytes for a bundle; then two for one without a length, and 64 bytes: 32 of them come.
 
     The vector of eight would hold the two entries behind the tail, too, which are written and not published.
     io_ring_buffers_peek(): nr_avail
     """
-    shelf = Shelf(ring, dict.fromkeys(range(20, 32), 16), published=8)
+    shelf, wire = Shelf(ring, dict.fromkeys(range(20, 32), 16), published=8), make_wire(tcp=True)
     wire.feed(incoming(0, 128))
     shelf.queue(c.IORING_OP_RECV, wire.near, length=128, ioprio=BUNDLE)
     found = shelf.to_the_end()
