@@ -111,9 +111,9 @@ def _memfd(event: Event, memory: Memory) -> str:
 
 FILES: dict[str, Maker] = {
     "pipe2": _pair(
-        "pipe", lambda event, name: f"result(pipe2({name}, {names.pipe_flags(event['args'][0])}))"
+        "fifo", lambda event, name: f"result(pipe2({name}, {names.pipe_flags(event['args'][0])}))"
     ),
-    "pipe": _pair("pipe", lambda _, name: f"result(pipe2({name}, O_CLOEXEC))"),
+    "pipe": _pair("fifo", lambda _, name: f"result(pipe2({name}, O_CLOEXEC))"),
     "socketpair": _pair("sock", _socketpair),
     "tcp_pair": _pair("sock", lambda _, name: f"tcp_pair({name})"),
     "open": _opens(

@@ -7,6 +7,8 @@ import fcntl
 import select
 import socket
 import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ringrig.uring.counters import peeked, settled
 from ringrig.uring.memory import Arena
@@ -55,9 +57,14 @@ class Wire:
         with self._near() as near:
             near.shutdown(socket.SHUT_RD)
 
-    def _near(self) -> socket.socket:
-        """The request's end as Python knows sockets; closing it leaves `near` open."""
-        return socket.socket(fileno=fcntl.fcntl(self.near, fcntl.F_DUPFD_CLOEXEC, 0))
+    @contextmanager
+    def _near(self) -> Iterator[socket.socket]:
+        """The request's end as Python knows sockets; it stays open."""
+        near = socket.socket(fileno=self.near)
+        try:
+            yield near
+        finally:
+            near.detach()
 
     def close(self) -> None:
         """Nobody is there any more: what is sent fails."""

@@ -247,6 +247,16 @@ def test_the_exit_status_says_what_was_seen(
     assert subprocess.run([path], capture_output=True, check=False).returncode == status
 
 
+def test_two_pipes_are_no_function(compiled: Callable[[str], Path]) -> None:
+    """Variables are counted, and C has a pipe2()."""
+    pipes = [_call("pipe2", os.O_NONBLOCK, new=[at, at + 1]) for at in (10, 12)]
+    bad, good = _steps(*([*pipes, _call("close", 13, res=res)] for res in (-9, 0)))
+
+    path = compiled(program(good, verdict=decide(bad, good), head="A title."))
+
+    assert subprocess.run([path], capture_output=True, check=False).returncode == 0
+
+
 def test_the_shadow_sees_stores_and_survives_bad_memory() -> None:
     """A byte that changed is found once; memory without access is no reason to die."""
     length = 2 * libc.PAGE_SIZE
