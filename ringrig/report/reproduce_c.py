@@ -16,13 +16,15 @@ _PARTS = Path(__file__).with_name("reproduce_parts.c")
 _WORD = re.compile(r"\b[A-Za-z_]\w*\b")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _WIDTH = 100
+_PATIENCE = 60
+"""Seconds, more than any case waits for."""
 _HEADERS = (
     ("arpa/inet.h", ("htonl",)),
     ("errno.h", ("errno",)),
     ("fcntl.h", ("open", "pipe2", "fcntl", "O_CLOEXEC")),
     ("netinet/in.h", ("sockaddr_in",)),
     ("netinet/tcp.h", ("TCP_NODELAY",)),
-    ("signal.h", ("kill",)),
+    ("signal.h", ("kill", "signal")),
     ("stdint.h", ("uint8_t", "uint16_t", "uint32_t", "uint64_t", "uintptr_t")),
     ("stdio.h", ("printf", "puts", "snprintf")),
     ("stdlib.h", ("exit",)),
@@ -32,7 +34,7 @@ _HEADERS = (
     ("sys/syscall.h", ("syscall",)),
     ("sys/uio.h", ("iovec",)),
     ("sys/wait.h", ("waitpid",)),
-    ("unistd.h", ("syscall", "close", "read", "write", "usleep")),
+    ("unistd.h", ("alarm", "syscall", "close", "read", "write", "usleep")),
 )
 """Header: what of it a program may use."""
 _SYSCALLS = {"__NR_io_uring_setup": 425, "__NR_io_uring_enter": 426, "__NR_io_uring_register": 427}
@@ -60,6 +62,7 @@ def program(steps: Sequence[Step], *, verdict: Verdict | None, head: str, second
     body = (
         [f"\t{one}" for one in declared]
         + [""]
+        + (["\tsignal(SIGALRM, too_late);", f"\talarm({_PATIENCE});"] if verdict else [])
         + [f"\t{part}" if part else "" for line in lines for part in _fold(line)]
     )
     if verdict is None:

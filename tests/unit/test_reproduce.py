@@ -247,6 +247,20 @@ def test_the_exit_status_says_what_was_seen(
     assert subprocess.run([path], capture_output=True, check=False).returncode == status
 
 
+def test_a_call_that_does_not_end_tells_nothing(
+    compiled: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel that refuses what the case's did may never write what is read: 77, for git bisect run."""
+    monkeypatch.setattr("ringrig.report.reproduce_c._PATIENCE", 1)
+    silent = [_call("pipe2", 0, new=[10, 11]), _call("read", 10, 1, res=1, data="00")]
+    bad, good = _steps(*([*silent, _call("close", 999, res=res)] for res in (-9, 0)))
+
+    path = compiled(program(good, verdict=decide(bad, good), head="A title."))
+
+    done = subprocess.run([path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout[:11]) == (77, "cannot tell")
+
+
 def test_two_pipes_are_no_function(compiled: Callable[[str], Path]) -> None:
     """Variables are counted, and C has a pipe2()."""
     pipes = [_call("pipe2", os.O_NONBLOCK, new=[at, at + 1]) for at in (10, 12)]
