@@ -100,7 +100,7 @@ def register_half_mapped_memory(rounds: int) -> None:
     """Registering fails once a page is pinned."""
     with on_a_ring() as (ring, arena):
         memory = arena.anon(RFC.size(_ENTRIES))
-        libc.munmap(memory + libc.PAGE_SIZE, libc.PAGE_SIZE)
+        arena.unmap(memory + libc.PAGE_SIZE, libc.PAGE_SIZE)
         group = _Registration(ring, memory)
         _calls(rounds, group.make, refused=[0])
 

@@ -72,8 +72,21 @@ class Arena:
         """Whole pages, the last of them unmapped (two pages at least)."""
         room = max(pages(length), 2 * PAGE_SIZE)
         base = self.map(room)
-        libc.munmap(base + room - PAGE_SIZE, PAGE_SIZE)
+        self.unmap(base + room - PAGE_SIZE, PAGE_SIZE)
         return base
+
+    def unmap(self, addr: int, length: int) -> None:
+        """Unmap whole pages of an own mapping. What comes there later is somebody else's, and stays."""
+        libc.munmap(addr, length)
+        end, kept = addr + length, []
+        for at, size in self._maps:
+            if at <= addr and end <= at + size:
+                kept += [
+                    (first, last - first) for first, last in ((at, addr), (end, at + size)) if first < last
+                ]
+            else:
+                kept.append((at, size))
+        self._maps = kept
 
     def protect(self, addr: int, length: int, prot: int) -> None:
         """mprotect(); OSError where the kernel refuses."""

@@ -71,10 +71,11 @@ def test_a_hang_is_reported_as_a_maintainer_would_want_it(posted):
 
 
 def test_the_rfc_reviewed_passes():
-    """All suites that make sense on that ABI."""
+    """All suites that make sense on that ABI; one known bug is 6.1's own."""
     results, code, out = run(
         "--kernel", "source:6.1", "--guest", "uml", "--patch", RFC / "reviewed", "-n", "2"
     )
 
-    assert {line["outcome"] for line in results.values()} == {"passed", "skipped"}, out
+    assert {line["outcome"] for line in results.values()} == {"passed", "skipped", "xfailed"}, out
+    assert {line.get("known", "") for line in results.values()} == {"", "multishot-overtakes"}
     assert code == 0
