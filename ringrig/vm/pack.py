@@ -22,6 +22,7 @@ from pathlib import Path
 from py_compile import PycInvalidationMode, compile
 
 import pytest
+from _pytest.assertion.rewrite import PYC_TAIL
 
 from ringrig import cache
 from ringrig.guest.command import FOLDER
@@ -111,9 +112,8 @@ def _zip(path: Path, base: Path, files: Iterable[Path], *, compiled_in: Path | N
 
 def rewritten(root: Path, tops: Iterable[str]) -> None:
     """Have pytest compile the cases here, once: an emulated guest needs a quarter of a minute for it."""
-    tag = f".{sys.implementation.cache_tag}-pytest-{pytest.__version__}.pyc"
     for file in (file for top in tops for file in (root / top).rglob("test_*.py")):
-        compiled = file.parent / "__pycache__" / f"{file.stem}{tag}"
+        compiled = file.parent / "__pycache__" / f"{file.stem}{PYC_TAIL}"
         if not compiled.exists() or compiled.stat().st_mtime < file.stat().st_mtime:
             argv = [
                 sys.executable,

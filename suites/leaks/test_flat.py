@@ -78,9 +78,8 @@ def test_pages_come_back(name: str) -> None:
 @loops()
 def test_the_charge_stays_flat(name: str) -> None:
     """The kernel's memory that a control group of the case's own is charged with. GFP_KERNEL_ACCOUNT"""
-    if (
-        name.endswith("_by_a_worker") or name == "wait_on_two_queues"
-    ):  # 6.1 has them wait in io-wq the second time
+    # On 6.1 a read that waits a second time waits in io-wq.
+    if name.endswith("_by_a_worker") or name == "wait_on_two_queues":
         pytest.skip(
             "needs a steady charge: io-wq makes workers meanwhile, each with a stack that is charged and stays"
         )
