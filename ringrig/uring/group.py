@@ -76,8 +76,7 @@ class Group:
 
     def unmap(self) -> int:
         """Take down the mapping of a ring in kernel memory: 0 or -errno."""
-        self._arena.forget(self.memory.addr)
-        return libc.munmap(self.memory.addr, pages(MERGED.size(self.entries)))
+        return self._arena.unmap(self.memory.addr, pages(MERGED.size(self.entries)))
 
     def unregister(self) -> int:
         """0 or -errno."""

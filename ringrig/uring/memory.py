@@ -75,9 +75,10 @@ class Arena:
         self.unmap(base + room - PAGE_SIZE, PAGE_SIZE)
         return base
 
-    def unmap(self, addr: int, length: int) -> None:
-        """Unmap whole pages of an own mapping. What comes there later is somebody else's, and stays."""
-        libc.munmap(addr, length)
+    def unmap(self, addr: int, length: int) -> int:
+        """munmap() of whole pages of an own mapping: 0 or -errno. What comes there later is somebody else's, and stays."""
+        if (res := libc.munmap(addr, length)) < 0:
+            return res
         end, kept = addr + length, []
         for at, size in self._maps:
             if at <= addr and end <= at + size:
@@ -87,6 +88,7 @@ class Arena:
             else:
                 kept.append((at, size))
         self._maps = kept
+        return res
 
     def protect(self, addr: int, length: int, prot: int) -> None:
         """mprotect(); OSError where the kernel refuses."""
@@ -158,10 +160,6 @@ class Arena:
     def adopt(self, addr: int, length: int) -> None:
         """Unmap what somebody else mapped together with the arena."""
         self._maps.append((addr, length))
-
-    def forget(self, addr: int) -> None:
-        """What was mapped there is gone."""
-        self._maps = [one for one in self._maps if one[0] != addr]
 
     def close(self) -> None:
         """Unmap and close everything."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -13,28 +13,20 @@ from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
 from ringrig.uring.counters import PinWatch
 from ringrig.uring.group import Group
+from ringrig.uring.memory import Arena
 from ringrig.uring.neighbour import Neighbour
 
 pytestmark = pytest.mark.ends_within(5)
 
 
-@pytest.fixture
-def mapped() -> Iterator[list[int]]:
-    """Addresses of pages to unmap in the end."""
-    made: list[int] = []
-    yield made
-    for addr in made:
-        libc.munmap(addr, libc.PAGE_SIZE)
-
-
 @pytest.mark.needs("pin_counters")
 @pytest.mark.parametrize("what", ["queues", pytest.param("kernel_ring", marks=pytest.mark.needs("mmap"))])
-def test_a_mapping_keeps_the_ring(
-    make_ring: Callable[..., Subject], pins: PinWatch, mapped: list[int], what: str
-) -> None:
+def test_a_mapping_keeps_the_ring(make_ring: Callable[..., Subject], pins: PinWatch, what: str) -> None:
     """The last descriptor is closed, a page of the queues or of a kernel's ring stays mapped: the io_uring lives, and
     with it another group's pinned page, until that is unmapped. The mapping holds the file.
     """
+
+    mapped: list[tuple[Arena, int]] = []
 
     def close_but_keep() -> None:
         subject = make_ring()
@@ -44,13 +36,16 @@ def test_a_mapping_keeps_the_ring(
             offset = bufring.mmap_offset(8)
             assert bufring.register(subject.ring, entries=8, bgid=8, flags=c.IOU_PBUF_RING_MMAP) == 0
         prot = libc.PROT_READ | libc.PROT_WRITE
-        mapped.append(libc.mmap(libc.PAGE_SIZE, prot, libc.MAP_SHARED, subject.ring.fd, offset))
-        assert mapped[-1] > 0
+        addr = libc.mmap(libc.PAGE_SIZE, prot, libc.MAP_SHARED, subject.ring.fd, offset)
+        assert addr > 0
+        subject.arena.adopt(addr, libc.PAGE_SIZE)
+        mapped.append((subject.arena, addr))
         subject.ring.close()
 
     def close_and_unmap() -> None:
         close_but_keep()
-        assert libc.munmap(mapped.pop(), libc.PAGE_SIZE) == 0
+        arena, addr = mapped.pop()
+        assert arena.unmap(addr, libc.PAGE_SIZE) == 0
 
     assert pins.after(close_and_unmap, wanted=0) == 0
     assert pins.after(close_but_keep, wanted=1) == 1

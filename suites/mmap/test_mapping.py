@@ -201,7 +201,7 @@ def test_part_of_a_mapping_may_go(ring: Subject, mmap: Callable[[Mmap], int]) ->
     group = _registered(ring, entries=TWO_PAGES)
     addr = mmap(Mmap(length=2 * PAGE))
 
-    assert libc.munmap(addr + PAGE, PAGE) == 0
+    assert ring.arena.unmap(addr + PAGE, PAGE) == 0
 
     BufRing(addr, TWO_PAGES, MERGED).publish(group.data, 64, 5)
     assert group.read(length=1).bid == 5
