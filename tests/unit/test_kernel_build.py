@@ -197,27 +197,28 @@ def test_two_at_once_build_once(tree):
     assert sum("another rig is busy with " in errors for _, errors in results) >= 1
 
 
-def test_interrupted_nothing_stays_and_the_next_build_works(tree, said, tmp_path):
-    """Ctrl-C in the middle of make: no process left, no image, a clean start."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_nothing_stays_and_the_next_build_works(tree, said, number):
+    """Ctrl-C, or what ends a job of CI, in the middle of make: no process left, no image, a clean start."""
     mark = f"sleep 54.{os.getpid()}"
     (tree / "Makefile").write_text(
         kernel_tree.MAKEFILE.replace("linux bzImage:", f"linux bzImage:\n\t{mark}")
     )
-    program = (
-        "from ringrig.kernel import resolve\nfrom ringrig.kernel.spec import Wanted\n"
-        f"resolve('tree:{tree}', wanted=Wanted(guest='uml'), say=print)"
-    )
     process = subprocess.Popen(
-        [sys.executable, "-c", program], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "ringrig.cli", "build", f"--kernel=tree:{tree}", "--guest=uml"],
+        stderr=subprocess.PIPE,
+        text=True,
     )
     limit = time.monotonic() + 30
     while not running(mark) and time.monotonic() < limit:
         time.sleep(0.05)
     assert running(mark)
 
-    process.send_signal(signal.SIGINT)
-    process.wait(timeout=20)
+    process.send_signal(number)
+    _, said_last = process.communicate(timeout=20)
 
+    assert process.returncode == 130
+    assert said_last.endswith("rig: interrupted\n")
     limit = time.monotonic() + 5
     while running(mark) and time.monotonic() < limit:
         time.sleep(0.05)
