@@ -247,6 +247,27 @@ def test_the_exit_status_says_what_was_seen(
     assert subprocess.run([path], capture_output=True, check=False).returncode == status
 
 
+_USED = c.IORING_CQE_F_BUFFER | 5 << c.IORING_CQE_BUFFER_SHIFT
+_MORE = _USED | c.IORING_CQE_F_SOCK_NONEMPTY
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "status"),
+    [(0, _MORE, 0), (_MORE, 0, 1), (_MORE, _USED, 0), (_USED, _MORE, 1), (0, 0x10, 77)],
+)
+def test_more_in_a_socket_counts_where_only_that_is_in_question(
+    compiled: Callable[[str], Path], wrong: int, right: int, status: int
+) -> None:
+    """Kernels say F_SOCK_NONEMPTY of different sockets: a READ of zeroes stands for one of which this kernel does not."""
+    opening = [*_opening(), _register(bgid=7)]
+    bad, good = _steps([*opening, _read(64, wrong)], [*opening, _read(64, right)])
+
+    path = compiled(program(good, verdict=decide(bad, good), head="A title."))
+
+    with Path("/dev/zero").open("rb") as zeroes:
+        assert subprocess.run([path], stdin=zeroes, capture_output=True, check=False).returncode == status
+
+
 def test_a_call_that_does_not_end_tells_nothing(
     compiled: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
