@@ -132,17 +132,17 @@ class Group:
 
         As many at a time as the SQ holds (a lap of 65536 wants a large one), of which the last alone is heard of.
         """
-        scratch = self._arena.anon(libc.PAGE_SIZE) if count else 0
-        for slot in range(min(count, self.entries)):
-            self.memory.write(slot, scratch, 1, 0)
+        if not count:
+            return
+        filled = min(count, self.entries)
+        self.memory.fill(filled, self._arena.anon(libc.PAGE_SIZE), 1, 0)
         self.memory.producer += count
         quiet = self._reading(io_uring_sqe(), self.zero(), 1, c.IOSQE_CQE_SKIP_SUCCESS)
         for first in range(0, count, self.ring.params.sq_entries):
             self.ring.fill(quiet, min(count - first, self.ring.params.sq_entries) - 1)
             if self.read(length=1).res != 1:
                 raise OSError("a read of a byte from /dev/zero failed")
-        for slot in range(min(count, self.entries)):
-            self.memory.write(slot, 0, 0, 0)
+        self.memory.fill(filled, 0, 0, 0)
 
     def drain(self, count: int, *, length: int = 1) -> list[Cqe]:
         """`count` reads of /dev/zero, as many at a time as the SQ holds (a whole number of times)."""

@@ -150,6 +150,8 @@ def map_too_little(rounds: int) -> None:
 
 def _ends(rounds: int, *, flags: int = 0) -> None:
     """Set up an io_uring, register many rings of one page in it, close it; so `rounds` rings come and go."""
+    if rounds % _GROUPS:
+        raise ValueError(f"{rounds} rounds are no multiple of {_GROUPS}, the rings of an io_uring")
     arena = Arena()
     params = io_uring_params()
     entries = 128
