@@ -29,7 +29,8 @@ def lines(plan: Plan, skipped: Mapping[str, str], arguments: Sequence[str]) -> l
     out: list[str] = []
     reasons = Counter(skipped.values())
     if reasons:
-        out.append(f"PARTIAL: {sum(reasons.values())} cases were left out:")
+        count = reasons.total()
+        out.append(f"PARTIAL: {count} {'case was' if count == 1 else 'cases were'} left out:")
         out += [f"  {n:4} {why}{_what_now(plan, why)}" for why, n in reasons.most_common()]
     out += [f"PARTIAL: built without {option}" for option in plan.lacks]
     if plan.guest != "uml" or plan.kind != "image":

@@ -59,6 +59,8 @@ def _prepare(config: pytest.Config, progress: Progress) -> Context:
     folder = Path(get("run_folder")).absolute() if get("run_folder") else None
     if folder is None and config.option.collectonly:
         folder = _scratch()  # no run: runs/latest stays what it is
+    if folder is None and config.pluginmanager.hasplugin("ringrig.plugin.shell"):
+        folder = runs.new_folder(config.rootpath, "shell")  # no more is a shell, but its guest has logs
     context = context_for(
         target, wanted, config.rootpath, _tops(config), folder=folder, say=progress.say, **means
     )

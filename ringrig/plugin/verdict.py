@@ -127,7 +127,10 @@ class Verdict:
             suspects = " or ".join([*names[:6], *more]) or "nobody: no case ran near it"
             out += ["", f"UNCERTAIN: {entry['what']}", f"  one of: {suspects}", *_indent(entry["detail"])]
         known = [n for n, o in record.outcomes.items() if o == "xfailed"]
-        out += [f"  {reason}: {n} cases" for reason, n in Counter(record.messages[n] for n in known).items()]
+        out += [
+            f"  {reason}: {n} case{'s'[: n != 1]}"
+            for reason, n in Counter(record.messages[n] for n in known).items()
+        ]
         out += [
             f"  expired on {one.expires}: known issue {one.id} ({one.title}) counts no longer; look at it again: "
             f"suites/known-issues.toml, {one.link}"

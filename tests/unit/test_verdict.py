@@ -81,7 +81,7 @@ def test_cases_left_out_make_a_partial_pass(run, world):
     assert verdict(result).startswith("PARTIAL PASS: ")
     result.stdout.fnmatch_lines(
         [
-            "PARTIAL: 1 cases were left out:",
+            "PARTIAL: 1 case was left out:",
             "*1 needs own_kernel: the kernel is shared",
             "*run them on a kernel of their own*",
         ]
@@ -226,6 +226,16 @@ def test_collecting_starts_no_machine(run, world, pytester):
     assert result.ret == 0
     assert world.machines == []
     assert not (pytester.path / "runs").exists()
+
+
+def test_a_shell_is_no_run(run, world, pytester, monkeypatch):
+    """Its guest's logs are kept, and runs/latest stays what it was."""
+    monkeypatch.setattr("ringrig.plugin.shell.interact", lambda _machine: 3)
+
+    result = run("abc", world, "-p", "ringrig.plugin.shell")
+
+    assert (result.ret, world.ran) == (3, [])
+    assert [one.name.endswith("_shell") for one in (pytester.path / "runs").iterdir()] == [True]
 
 
 def test_the_machine_is_given_up_at_the_end(run, world):

@@ -31,7 +31,7 @@ def test_a_known_issue_is_an_expected_failure(run, world, pytester):
     assert result.ret == 0
     assert results(pytester)[1] == ("b", "xfailed")
     result.stdout.fnmatch_lines(
-        ["*2 passed, 1 xfailed", "*known: a known bug (https://example.invalid/1): 1 cases"]
+        ["*2 passed, 1 xfailed", "*known: a known bug (https://example.invalid/1): 1 case"]
     )
 
 
