@@ -12,6 +12,7 @@ import pytest
 
 from ringrig.model.subject import Subject
 from ringrig.uring import consts as c
+from ringrig.uring.floods import request
 from ringrig.uring.group import Group
 from ringrig.uring.requests import Vector, selecting
 
@@ -41,6 +42,29 @@ def test_an_operation_that_takes_no_buffer_says_so(ring: Subject, group: Group, 
     cqe = ring.ring.complete()[0]
 
     assert (cqe.res, cqe.flags) == (-errno.EOPNOTSUPP, 0)
+    assert group.read(length=1).bid == 4
+
+
+@pytest.mark.parametrize("name", ["sendmsg", "send_zc", "sendmsg_zc", "recv", "recvmsg"])
+def test_a_refusal_is_not_what_the_request_before_left(ring: Subject, group: Group, name: str) -> None:
+    """Refused before its operation has a look, for its selection or an unknown personality, in memory in which PROVIDE_BUFFERS
+    has kept a group's number: the errno, and not a number of bytes.
+
+    io_init_fail_req(), io_sendrecv_fail()
+    """
+    group.publish(4)
+    at_hand = ring.ring.params.sq_entries  # IO_REQ_ALLOC_BATCH
+    provide = request(c.IORING_OP_PROVIDE_BUFFERS, 1, addr=ring.arena.anon(64), len=64, buf_group=9)
+    ring.ring.fill(provide.sqe, at_hand)
+    assert {cqe.res for cqe in ring.ring.complete(at_hand)} == {0}
+    opcode = {"recv": c.IORING_OP_RECV, "recvmsg": c.IORING_OP_RECVMSG}.get(name)
+    sqe = selecting(ring.ring, REFUSING[name] if opcode is None else opcode, -1, bgid=group.bgid)
+    sqe.personality = 0 if opcode is None else 77
+
+    cqe = ring.ring.complete()[0]
+
+    error = errno.EOPNOTSUPP if opcode is None else errno.EINVAL
+    assert (cqe.res, cqe.flags) == (-error, 0)
     assert group.read(length=1).bid == 4
 
 
