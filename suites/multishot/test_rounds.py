@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from ringrig.model.profiles import Profile
-from ringrig.model.shelf import REQUEST, Shelf, spread
+from ringrig.model.shelf import BGID, REQUEST, Shelf, spread
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Kind, Reply, incoming
 from ringrig.uring import consts as c
-from ringrig.uring.group import Pipe
+from ringrig.uring.group import Pipe, legacy, remove_legacy
 from ringrig.uring.wire import Wire
 
 pytestmark = pytest.mark.ends_within(3)
@@ -244,3 +244,91 @@ def test_a_length_is_of_each_completion(
         assert shelf.to_the_end() == [Reply(res=-errno.EINVAL)]
         assert wire.unread() == 20
         assert shelf.left() == [(5, 64), (2, 64), (9, 64)]
+
+
+@each_kind
+@each_op
+def test_a_round_that_fails_is_the_last(
+    ring: Subject, make_wire: Callable[..., Wire], opcode: int, kind: Kind
+) -> None:
+    """Buffers of 16, 64 and 64 bytes, of which the second lies nowhere, and 40 bytes: 16 with F_MORE, then -EFAULT, of no buffer,
+    and it is the last; the second buffer is back in its place, and the other 24 bytes are unread.
+
+    io_recv(), io_read_mshot(): io_kbuf_recycle() where nothing was received
+    """
+    shelf, wire = Shelf(ring, {5: 16, 2: 64, 9: 64}, kind=kind, published=1), make_wire()
+    spare = ring.arena.anon(64)
+    nowhere = ring.arena.unmapped(64)
+    if kind is Kind.RING:
+        shelf.group.memory.publish(nowhere, 64, 2)
+    else:
+        assert legacy(ring.ring, bgid=BGID, addr=nowhere, size=64, count=1, bid=2) == 0
+    shelf.provide(9)
+    wire.feed(incoming(0, 40))
+    _queue(shelf, opcode, wire.near)
+
+    found = shelf.to_the_end()
+
+    assert [(reply.res, reply.bid, reply.more) for reply in found] == [
+        (16, 5, True),
+        (-errno.EFAULT, None, False),
+    ]
+    assert shelf.written() == {5: incoming(0, 16)}
+    assert wire.unread() == 24
+    if kind is Kind.RING:
+        shelf.group.memory.write(1, spare, 64, 2)
+        assert shelf.left() == [(2, 64), (9, 64)]
+    else:
+        assert remove_legacy(ring.ring, bgid=BGID, count=1) == 1
+        assert shelf.left() == [(9, 64)]
+
+
+LIMITED = {
+    "rounds_of_any_length": (0, 0),
+    "with_a_length": (0, 8),
+    "bundle": (c.IORING_RECVSEND_BUNDLE, 0),
+    "bundle_with_a_length": (c.IORING_RECVSEND_BUNDLE, 8),
+}
+
+
+@pytest.mark.needs("recv_multishot", "bundle")
+@each_kind
+@pytest.mark.parametrize("ioprio, length", LIMITED.values(), ids=LIMITED)
+def test_a_limit_ends_it(  # noqa: PLR0917
+    ring: Subject, make_wire: Callable[..., Wire], profile: Profile, ioprio: int, length: int, kind: Kind
+) -> None:
+    """sqe->optlen 16, six buffers of 8 bytes, 60 bytes: after 16 it ends, without F_MORE and without an error, so that others
+    have their turn; armed again it has the next 16. Before there was a limit: -EINVAL, and nothing is used.
+
+    io_recvmsg_prep(), io_recv_finish(): mshot_total_len
+    """
+    bids = (5, 2, 9, 7, 1, 3)
+    shelf, wire = Shelf(ring, dict.fromkeys(bids, 8), kind=kind), make_wire()
+    wire.feed(incoming(0, 60))
+    found = []
+    for _ in range(2):
+        sqe = shelf.queue(c.IORING_OP_RECV, wire.near, length=length, ioprio=ioprio | c.IORING_RECV_MULTISHOT)
+        sqe.optlen = 16
+        found.append(shelf.to_the_end())
+
+    if "multishot_length" not in profile.traits:
+        assert found == [[Reply(res=-errno.EINVAL)]] * 2
+        assert (wire.unread(), shelf.left()) == (60, [(bid, 8) for bid in bids])
+        return
+    assert [sum(reply.res for reply in replies) for replies in found] == [16, 16]
+    assert [(replies[0].bid, replies[-1].more) for replies in found] == [(5, False), (9, False)]
+    assert shelf.written() == spread(shelf.sizes, (8, 8, 8, 8))
+    assert wire.unread() == 28
+    assert shelf.left() == [(1, 8), (3, 8)]
+
+
+@pytest.mark.needs("recv_multishot")
+@each_kind
+def test_who_goes_not_on_has_no_limit(ring: Subject, make_wire: Callable[..., Wire], kind: Kind) -> None:
+    """RECV once, with optlen: -EINVAL, and nothing is used. io_recvmsg_prep()"""
+    shelf, wire = Shelf(ring, {5: 8}, kind=kind), make_wire()
+    wire.feed(incoming(0, 8))
+    shelf.queue(c.IORING_OP_RECV, wire.near).optlen = 16
+
+    assert shelf.to_the_end() == [Reply(res=-errno.EINVAL)]
+    assert (wire.unread(), shelf.left()) == (8, [(5, 8)])
