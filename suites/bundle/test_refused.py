@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.needs("bundle"), pytest.mark.ends_within(3)]
 
 BUNDLE, MULTISHOT = c.IORING_RECVSEND_BUNDLE, c.IORING_RECV_MULTISHOT
 UNKNOWN = 1 << 9
+FIXED = c.IORING_RECVSEND_FIXED_BUF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,9 @@ REFUSED = {
     "unknown_flag_of_recv": Refused(opcode=c.IORING_OP_RECV, ioprio=UNKNOWN),
     "unknown_flag_and_bundle": Refused(opcode=c.IORING_OP_SEND, ioprio=UNKNOWN | BUNDLE),
     "unknown_flag_and_bundle_of_recv": Refused(opcode=c.IORING_OP_RECV, ioprio=UNKNOWN | BUNDLE),
+    "registered_memory": Refused(opcode=c.IORING_OP_SEND, ioprio=FIXED),
+    "registered_memory_and_bundle": Refused(opcode=c.IORING_OP_SEND, ioprio=FIXED | BUNDLE),
+    "registered_memory_and_bundle_of_recv": Refused(opcode=c.IORING_OP_RECV, ioprio=FIXED | BUNDLE),
     "multishot_send": Refused(opcode=c.IORING_OP_SEND, ioprio=MULTISHOT),
     "multishot_send_bundle": Refused(opcode=c.IORING_OP_SEND, ioprio=MULTISHOT | BUNDLE),
     "bundle_by_recvmsg": Refused(opcode=c.IORING_OP_RECVMSG),

@@ -95,6 +95,9 @@ PLAIN = {
     "recvmsg_of_two_iovecs": Malformed(opcode=_RECVMSG, iovecs=2, error=errno.EINVAL),
     "recvmsg_of_an_unreadable_header": Malformed(opcode=_RECVMSG, fields={"addr": 1}, error=errno.EFAULT),
     "recv_with_an_unknown_flag": Malformed(opcode=_RECV, fields={"ioprio": 1 << 15}, error=errno.EINVAL),
+    "recv_into_registered_memory": Malformed(
+        opcode=_RECV, fields={"ioprio": c.IORING_RECVSEND_FIXED_BUF}, error=errno.EINVAL
+    ),
     "recvmsg_with_an_unknown_flag": Malformed(
         opcode=_RECVMSG, iovecs=1, fields={"ioprio": 1 << 15}, error=errno.EINVAL
     ),
