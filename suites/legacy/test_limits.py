@@ -59,6 +59,29 @@ def test_as_many_as_there_are_ids(ring: Subject) -> None:
             assert ring.ring.complete()[0].bid == bid
 
 
+@pytest.mark.slow
+@pytest.mark.ends_within(5)
+@pytest.mark.parametrize(
+    "there", [MOST - 2, MOST - 1, MOST], ids=["two_are_missing", "one_is_missing", "full"]
+)
+def test_more_than_there_are_ids(ring: Subject, there: int) -> None:
+    """65534 buffers or more are provided, then three more: all are there, or as many as a group takes, 65535 (6.18) or 65536
+    (7.3). 0 if any of the three is taken, else -EOVERFLOW; REMOVE counts them, and what it leaves is none.
+
+    io_add_buffers(): the number of a list's buffers must not wrap
+    """
+    addr = ring.arena.anon(MOST)
+    assert legacy(ring.ring, bgid=7, addr=addr, size=1, count=there) == 0
+
+    res = legacy(ring.ring, bgid=7, addr=addr, size=1, count=3, bid=700)
+    removed = sum(_say(ring, c.IORING_OP_REMOVE_BUFFERS, fd=MOST)[0][1] for _ in range(3))
+
+    want = {
+        min(there + 3, most): 0 if most > there else -errno.EOVERFLOW for most in (MOST - 1, MOST, 2 * MOST)
+    }
+    assert (removed, res) in want.items(), f"{removed} of {there} and 3 were there, {name_of(res)}"
+
+
 @pytest.mark.parametrize("there", [0, 1, 3], ids=["none", "one", "some"])
 def test_removing_as_many_as_can_be(ring: Subject, there: int) -> None:
     """REMOVE of 65536 where there are fewer: so many. The number asked for has 17 bits. io_remove_buffers()"""
