@@ -63,16 +63,22 @@ def test_each_buffer_has_its_own_size(
 def test_an_entry_of_length_0_takes_nothing(
     ring: Subject, make_wire: Callable[..., Wire], opcode: int, length: int
 ) -> None:
-    """100 bytes are there, the entry has an address and no length: 0, no byte is stored or taken. io_ring_buffer_select()"""
+    """100 bytes are there, the entry has an address and no length: 0, no byte is stored or taken; a READ has used the buffer, a
+    RECV puts it back.
+
+    io_ring_buffer_select(), kiocb_done(), io_recv(): io_kbuf_recycle()
+    """
     shelf, wire = Shelf(ring, {5: 0, 2: 64}), make_wire()
     wire.feed(incoming(0, 100))
 
     shelf.queue(opcode, wire.near, length=length)
     found = shelf.to_the_end()
 
-    assert [reply.res for reply in found] == [0]
+    used = opcode == c.IORING_OP_READ
+    assert [(reply.res, reply.bid, reply.more) for reply in found] == [(0, 5 if used else None, False)]
     assert shelf.written() == {}
     assert wire.unread() == 100
+    assert shelf.left() == ([] if used else [(5, 0)]) + [(2, 64)]
 
 
 @pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
