@@ -99,7 +99,7 @@ class _Course:
             return why
         if call.op is Op.SEND:
             return self._send()
-        if call.file is Source.WRITE_END:
+        if call.file in {Source.WRITE_END, Source.WRITE_ONLY}:
             return self._fail(
                 errno.EBADF, f"{_RW} io_rw_init_file(): not open for reading, after the selection"
             )

@@ -24,6 +24,9 @@ def open_source(source: Source, arena: Arena) -> tuple[int, FileIO]:
     if source is Source.FILE:
         near = arena.own(os.memfd_create("ringrig"))
         return near, FileIO(os.dup(near), "r+")
+    if source is Source.WRITE_ONLY:
+        file = FileIO(os.memfd_create("ringrig"), "r+")
+        return arena.own(_again(file.fileno(), os.O_WRONLY)), file
     if source is Source.DIRECT:
         buffered = arena.disk_file()
         near = arena.own(_again(buffered, os.O_RDONLY | os.O_DIRECT))

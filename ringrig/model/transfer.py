@@ -68,13 +68,14 @@ class Source(Enum):
     DIRECT = "a file on disk, past the page cache (O_DIRECT)"
     FIFO = "a pipe that blocks, and cannot be asked not to"
     WRITE_END = "the write end of a pipe"
+    WRITE_ONLY = "a regular file that is open for writing alone"
     NOT_A_SOCKET = "a pipe where a socket is wanted"
     CLOSED = "a closed descriptor"
 
     @property
     def pollable(self) -> bool:
         """The file has ->poll (file_can_poll())."""
-        return self not in {Source.ZERO, *ON_STORAGE}
+        return self not in {Source.ZERO, Source.WRITE_ONLY, *ON_STORAGE}
 
 
 ON_STORAGE = frozenset({Source.FILE, Source.DIRECT})

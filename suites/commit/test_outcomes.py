@@ -36,6 +36,7 @@ COMMON = {
 READS = {
     **COMMON,
     "not_open_for_reading": Transfer(op=Op.READ, source=Source.WRITE_END),
+    "file_not_open_for_reading": Transfer(op=Op.READ, source=Source.WRITE_ONLY),
     "file": Transfer(op=Op.READ, source=Source.FILE, ready=100, length=48),
     "file_shorter_than_wanted": Transfer(op=Op.READ, source=Source.FILE, ready=20),
     "file_at_its_end": Transfer(op=Op.READ, source=Source.FILE),
