@@ -45,6 +45,7 @@ _FRAGMENT = {
     "preempt": "preempt",
     "faults": "faults",
     "disks": "disks",
+    "compat32": "compat32",
 }
 """The fragment that brings a mutant's tool."""
 
