@@ -12,7 +12,7 @@ from typing import Any
 from ringrig.errors import BadCatalogue
 
 ORIGINS = ("chosen", "generated", "reverted", "thawed", "frozen")
-TOOLS = ("kasan", "kmemleak", "kcsan", "lockdep", "faults", "disks", "preempt", "compat32")
+TOOLS = ("kasan", "kmemleak", "kcsan", "lockdep", "faults", "memcg", "disks", "preempt", "compat32", "x86")
 _KINDS = ("expr", "stmt")
 _NEEDED = ("file", "function", "kind", "original", "mutated")
 _ID = re.compile(r"[\w.+-]{1,120}")

@@ -44,10 +44,12 @@ _FRAGMENT = {
     "lockdep": "debug",
     "preempt": "preempt",
     "faults": "faults",
+    "memcg": "faults",
     "disks": "disks",
     "compat32": "compat32",
+    "x86": "x86",
 }
-"""The fragment that brings a mutant's tool."""
+"""The fragment that brings a mutant's tool, or the architecture that is one."""
 
 
 def run(arguments: Sequence[str], *, root: Path) -> Campaign:
@@ -145,7 +147,7 @@ def _judge(
     guests: Guests,
     say: Say,
 ) -> None:
-    tools = {Path(name).name for name in wanted.configs}
+    tools = {Path(name).name for name in wanted.configs} | {trial.image.arch}
     on_trial = {number: one for number, one in trial.placed.mutants.items() if _wanted(one, chosen)}
     apart = {
         number: Verdict(

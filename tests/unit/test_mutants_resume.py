@@ -13,13 +13,14 @@ from ringrig.campaign.trial import Kill, Verdict
 from ringrig.errors import BadSpec, NotClean
 from ringrig.report import mutants as reports
 
-IDS = ("one", "two", "three", "four")
+IDS = ("one", "two", "three", "four", "five")
+NEEDS = {"four": "kasan", "five": "x86"}
 KILL = Kill(case="c", how="value", what="1 == 2", times=3, tries=3)
 
 
 def mutant(id):
     edit = Edit(file="kbuf.c", function="f", kind="expr", original="a", mutated="b")
-    return Mutant(id=id, origin="chosen", edits=(edit,), needs="kasan" if id == "four" else "")
+    return Mutant(id=id, origin="chosen", edits=(edit,), needs=NEEDS.get(id, ""))
 
 
 class Guests:
@@ -51,7 +52,7 @@ def rig(monkeypatch, tmp_path):
     by_number = dict(enumerate(map(mutant, IDS), start=1))
 
     def make(*_, **__):
-        image = SimpleNamespace(build_id=told.build_id, profile="p", label="k")
+        image = SimpleNamespace(build_id=told.build_id, arch="um", profile="p", label="k")
         placed = SimpleNamespace(mutants=by_number, spots={}, stale={})
         sources = SimpleNamespace(series="6.12")
         return SimpleNamespace(image=image, sources=sources, placed=placed, refused={})
@@ -122,6 +123,7 @@ def test_what_is_judged_is_not_judged_again(rig, half, tmp_path, monkeypatch, ca
     assert [(one.mutant.id, one.result) for one in whole.verdicts] == [
         *((name, "killed") for name in IDS[:3]),
         ("four", "needs"),
+        ("five", "needs"),
     ]
     assert whole.verdicts[0].kills == [KILL]
     assert (whole.untried, whole.exit_code, lines(whole)) == (0, 0, list(IDS))
@@ -168,7 +170,8 @@ def test_what_a_command_brings_along_is_part_of_the_trial(rig, tmp_path):
 def test_half_a_line_is_no_verdict(rig, half):
     """The campaign was killed as it wrote."""
     path = half.folder / "mutants.jsonl"
-    path.write_text(path.read_text()[:-5].rsplit("\n", 1)[0].rsplit("\n", 1)[0] + '\n{"id": "two", "res')
+    first = path.read_text().splitlines()[0]
+    path.write_text(first + '\n{"id": "two", "res')
 
     assert lines(rig.run("--resume", str(half.folder))) == list(IDS)
     assert rig.judged == ["one", "two", "two", "three"]
