@@ -20,7 +20,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from io import FileIO
-from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, cast
 
 from ringrig.model.holdings import FILES, PATTERN, SLAB, Slots
@@ -298,11 +297,9 @@ class Lockstep:
 
     def _until_they_wait(self, op: Op) -> None:
         """An io-wq worker is still on the way to where its request waits; the ring's fdinfo tells."""
-        line = f"  op={OPCODES[op]}, task_works=0\n"
         waiting = [file.waiting for file in self.world.files.values() if file.waiting is not None]
         want = sum(OPCODES[one.call.op] == OPCODES[op] for one in waiting)
-        path = Path(f"/proc/self/fdinfo/{self._ring.fd}")
-        got = settled(lambda: path.read_text().count(line), want, seconds=self.patience)
+        got = settled(lambda: self._ring.armed(OPCODES[op]), want, seconds=self.patience)
         if got != want:
             raise Difference(f"{got} requests wait, want {want}; completions: {self._ring.cqes()}")
 

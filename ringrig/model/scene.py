@@ -8,7 +8,6 @@ import os
 import termios
 from collections.abc import Sequence
 from io import FileIO
-from pathlib import Path
 from typing import NamedTuple
 
 from ringrig.model.checks import Traits
@@ -147,8 +146,7 @@ class Scene:
             queued += self._queue(call, near)
         self._submit(queued)
         if call.then:
-            waiting = self._waiting_line(call)
-            assert settled(lambda: self._fdinfo().count(waiting), count) == count
+            assert settled(lambda: self.ring.armed(OPCODES[call.op]), count) == count
             for _, far in files:
                 self._fed = call.ready
                 self._feed(far, call.more)
@@ -280,23 +278,16 @@ class Scene:
 
         The ring's fdinfo tells (io_uring_show_fdinfo()); an io-wq worker may still be on the way there.
         """
-        waiting = self._waiting_line(call)
         found: list[Reply] = []
 
         def armed() -> int:
             self.ring.submit()  # with IORING_SETUP_DEFER_TASKRUN completions come in here only
-            yes = waiting in self._fdinfo() and not self._unread()
+            yes = self.ring.armed(OPCODES[call.op]) > 0 and not self._unread()
             found.extend(self._replies(self.ring.cqes()))
             return yes or ended(found)
 
         assert settled(armed, 1), f"{call} does not wait; completions: {found}"
         return tuple(found)
-
-    def _waiting_line(self, call: Transfer) -> str:
-        return f"  op={OPCODES[call.op]}, task_works=0\n"
-
-    def _fdinfo(self) -> str:
-        return Path(f"/proc/self/fdinfo/{self.ring.fd}").read_text()
 
     def _unread(self) -> int:
         count = ctypes.c_int()

@@ -14,6 +14,7 @@ from ringrig.uring.loops import LOOPS, loop, on_a_ring
 from ringrig.uring.memory import Arena
 from ringrig.uring.requests import CURRENT_POSITION, Vector
 from ringrig.uring.ring import Ring
+from ringrig.uring.wire import stuff
 
 __all__ = ["LOOPS"]  # which has all loops once this is imported
 
@@ -75,11 +76,8 @@ def _ended(arena: Arena) -> int:
 def _stuffed(arena: Arena) -> int:
     """A socket that takes no byte more."""
     near = _silent(arena)
-    try:
-        while True:
-            os.write(near, bytes(1 << 16))
-    except BlockingIOError:
-        return near
+    stuff(near)
+    return near
 
 
 def _silent_pipe(arena: Arena) -> int:

@@ -12,6 +12,7 @@ import ctypes
 import errno
 import os
 import struct
+from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -201,6 +202,11 @@ class Ring:
             head = head + count & 0xFFFFFFFF
         self.cq_head.value = head
         return found
+
+    def armed(self, opcode: int) -> int:
+        """Requests of that operation that wait to be polled awake, by the ring's fdinfo. io_uring_show_fdinfo()"""
+        told = Path(f"/proc/self/fdinfo/{self.fd}").read_text(encoding="ascii")
+        return told.count(f"  op={opcode}, task_works=0\n")
 
     def complete(self, count: int = 1, *, timeout: float = 10.0) -> list[Cqe]:
         """Submit what is queued and wait until `count` completions are here; TimeoutError names what came."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import os
 import select
 import socket
 import termios
@@ -93,6 +94,16 @@ class Wire:
         count = ctypes.c_int()
         fcntl.ioctl(self.near, termios.FIONREAD, count)
         return count.value
+
+
+def stuff(near: int) -> int:
+    """Send bytes of 0xFF from a socket that does not block until it takes no more: so many."""
+    done = 0
+    try:
+        while True:
+            done += os.write(near, b"\xff" * 4096)
+    except BlockingIOError:
+        return done
 
 
 def _tcp() -> tuple[socket.socket, socket.socket]:
