@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import fnmatch
 import hashlib
 import json
@@ -213,19 +214,25 @@ def _catalogue(chosen: argparse.Namespace, unchanged: kernel.Sources, root: Path
     found = mutants.load(given)
     if chosen.generate:
         found += generate(unchanged.files)
-    if not any(_wanted(one, chosen) for one in found):
-        raise BadSpec(
-            f"No mutant's id or tool matches {' or '.join(chosen.only)}.",
-            next_step=f"ids are in mutants/*/*.toml; tools: {', '.join(_FRAGMENT)}",
-        )
+    for asked in chosen.only:
+        if not any(_meant(asked, one) for one in found):
+            near = difflib.get_close_matches(asked, [*(one.id for one in found), *_FRAGMENT], n=4)
+            raise BadSpec(
+                f"No mutant's id or tool matches {asked!r}.",
+                next_step="the nearest are\n" + "\n".join(f"    {name}" for name in near)
+                if near
+                else f"ids are in {', '.join(map(str, given))}; tools: {', '.join(_FRAGMENT)}",
+            )
     return found
 
 
 def _wanted(mutant: Mutant, chosen: argparse.Namespace) -> bool:
     """The whole catalogue is in the kernel, which so is built once; --only says which mutants are on trial."""
-    return not chosen.only or any(
-        fnmatch.fnmatchcase(mutant.id, asked) or asked == mutant.needs for asked in chosen.only
-    )
+    return not chosen.only or any(_meant(asked, mutant) for asked in chosen.only)
+
+
+def _meant(asked: str, mutant: Mutant) -> bool:
+    return fnmatch.fnmatchcase(mutant.id, asked) or asked == mutant.needs
 
 
 def _nearest(series: str, root: Path) -> Path:

@@ -1,5 +1,7 @@
 """What becomes of mutants around the build: whom the compiler means, patches of single ones, catalogues and folders."""
 
+import argparse
+import re
 import subprocess
 from types import SimpleNamespace
 
@@ -101,6 +103,26 @@ def test_a_complaint_about_a_macro_means_who_used_it(tmp_path):
 def test_the_catalogue_is_that_of_the_version_or_the_nearest_before(series, folder):
     """Versions are numbers: 6.6 is before 6.12."""
     assert mutate._nearest(series, ROOT) == ROOT / "mutants" / folder
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "says"),
+    [
+        ("register-eexist-as-enval", r"(?s)'register-eexist-as-enval'.*nearest are\n +register-eexist-as-einval"),
+        ("kasn", r"(?s)'kasn'.*nearest are\n +kasan"),
+        ("*qqq*", r"(?s)'\*qqq\*'.*ids are in .*small\.toml; tools: kasan"),
+    ],
+)  # fmt: skip
+def test_an_only_that_no_mutant_matches_is_told_with_the_nearest(misspelt, says):
+    """Also beside one that is right: nobody takes a campaign over some of what was meant for the whole."""
+    chosen = argparse.Namespace(
+        catalogue=[str(ROOT / "tests/data/mutants/small.toml")],
+        generate=False,
+        only=["unregister-*", misspelt],
+    )
+    with pytest.raises(BadSpec) as told:
+        mutate._catalogue(chosen, None, ROOT)
+    assert re.search(says, str(told.value))
 
 
 def test_a_folder_that_is_too_large_does_not_travel(tmp_path, monkeypatch):
