@@ -8,7 +8,6 @@ the kernel that decides is named in the result.
 from __future__ import annotations
 
 import errno
-import socket
 
 from ringrig.model.checks import Traits
 from ringrig.model.transfer import (
@@ -40,6 +39,8 @@ def meaningless(call: Transfer, stock: Stock | None, traits: Traits) -> str:
     """Why there is nothing to expect, or ""."""
     if call.op.multishot and call.issue is Issue.IO_WQ and Then.TIMEOUT in call.then:
         return "io_wq_submit_work() has a multishot wait for poll, and does not start its linked timeout"
+    if call.op.multishot and call.issue is Issue.IO_WQ and call.nowait:
+        return "io_wq_submit_work() has a multishot wait for poll before it looks at RWF_NOWAIT"
     if (
         call.op.multishot
         and stock
@@ -103,6 +104,8 @@ class _Course:
             return self._fail(
                 errno.EBADF, f"{_RW} io_rw_init_file(): not open for reading, after the selection"
             )
+        if call.op.reads and call.nowait and "pipe_nowait_refused" in self.traits:
+            return self._fail(errno.EOPNOTSUPP, f"{_RW} io_rw_init_file(): kiocb_set_rw_flags()")
         rest = call.ready
         if rest or call.eof or not call.file.pollable:
             why = self._arrives(rest)
@@ -110,7 +113,7 @@ class _Course:
                 why = self._no_buffer() or self._arrives(rest)
             if not self.replies[-1].more:
                 return why
-        elif call.msg_flags & socket.MSG_DONTWAIT:
+        elif call.nowait:
             return self._would_block()
         why = "nothing came: it still waits"
         for event in call.then:
@@ -239,8 +242,11 @@ class _Course:
         return f"{_RW} kiocb_done(), {_NET} io_recv_finish(): the buffer goes with the completion"
 
     def _would_block(self) -> str:
+        if self.call.op in {Op.READ, Op.READV}:
+            return self._fail(errno.EAGAIN, f"{_RW} io_read(): -EAGAIN, and REQ_F_NOWAIT")
         loses = self._at_selection or "dontwait_keeps_buffer" not in self.traits
-        return self._fail(errno.EAGAIN, f"{_NET} io_recv(): -EAGAIN, and MSG_DONTWAIT", loses=loses)
+        why = f"{_NET} io_recv(), {_RW} io_read_mshot(): -EAGAIN, and REQ_F_NOWAIT"
+        return self._fail(errno.EAGAIN, why, loses=loses)
 
     def _event(self, event: Then) -> str:
         """Something happens to a request that waits."""

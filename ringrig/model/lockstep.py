@@ -198,7 +198,7 @@ class Lockstep:
         `length` 0: as much as the buffer takes. `wait` False: MSG_DONTWAIT.
         """
         flags = 0 if wait else socket.MSG_DONTWAIT
-        call = Transfer(op=Op(op), issue=Issue(by), length=length, msg_flags=flags)
+        call = Transfer(op=Op(op), issue=Issue(by), length=length, op_flags=flags)
         want = self.world.request(call, file, bgid)
         self._count += 1
         self._numbers[file] = self._count

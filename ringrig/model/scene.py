@@ -206,8 +206,8 @@ class Scene:
             self._kept.append(vector)
         sqe = selecting(self.ring, OPCODES[call.op], fd, bgid=BGID, length=call.length, vector=vector)
         sqe.user_data = _REQUEST
+        sqe.msg_flags = call.op_flags
         if not call.op.reads:
-            sqe.msg_flags = call.msg_flags
             sqe.ioprio = c.IORING_RECV_MULTISHOT * call.op.multishot
         sqe.flags |= c.IOSQE_ASYNC * (call.issue is Issue.IO_WQ)
         sqe.flags |= (c.IOSQE_CQE_SKIP_SUCCESS | c.IOSQE_IO_HARDLINK) * call.skip_success

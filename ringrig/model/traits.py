@@ -264,6 +264,24 @@ TRAITS: dict[str, Trait] = {
             where="io_uring/rw.c io_readv_prep_async(), io_uring/io_uring.c io_req_prep_async()",
         ),
         Trait(
+            name="pipe_nowait_refused",
+            says="a READ of a pipe with RWF_NOWAIT is -EOPNOTSUPP",
+            where="fs/pipe.c: no FMODE_NOWAIT",
+            until=("6.12.117 or before",),
+        ),
+        Trait(
+            name="linked_async_inline",
+            says="IOSQE_ASYNC of a request that is linked behind another is not heeded",
+            where="io_uring/io_uring.c io_req_task_submit()",
+            until=("6.12.117 or before",),
+        ),
+        Trait(
+            name="multishot_unlimited",
+            says="a multishot receive goes on while there is data (later: gives way to others after 33 rounds)",
+            where="io_uring/net.c io_recv_finish()",
+            until=("6.12.117 or before",),
+        ),
+        Trait(
             name="multishot_in_io_wq",
             says="io-wq runs multishot receives itself, and its last, empty attempt takes a buffer of a ring",
             where="io_uring/io_uring.c io_wq_submit_work()",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from dataclasses import dataclass, field
 from enum import Enum
@@ -142,7 +143,8 @@ class Transfer:
     then: tuple[Then, ...] = ()
     more: int = 0
     """Bytes that come with Then.DATA."""
-    msg_flags: int = 0
+    op_flags: int = 0
+    """sqe->msg_flags; of a read rw_flags."""
     skip_success: bool = False
     behind_failure: bool = False
     """A request that fails is linked before it."""
@@ -150,6 +152,11 @@ class Transfer:
     @property
     def file(self) -> Source:
         return self.source or (Source.PIPE if self.op.reads else Source.SOCKET)
+
+    @property
+    def nowait(self) -> bool:
+        """It may not wait."""
+        return bool(self.op_flags & (c.RWF_NOWAIT if self.op.reads else socket.MSG_DONTWAIT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Collection
+from contextlib import ExitStack, closing
 from io import FileIO
 
 from ringrig.model.calls import unregistration
@@ -15,11 +16,13 @@ from ringrig.model.subject import Subject
 from ringrig.model.transfer import Buffer, Issue, Kind, Op, Place, Reply, Source, Stock, Then, Transfer
 from ringrig.uring import consts as c
 from ringrig.uring.compat import CompatRing, CompatVector
+from ringrig.uring.counters import settled
 from ringrig.uring.group import Group, Pipe
 from ringrig.uring.memory import Arena, Unavailable
 from ringrig.uring.neighbour import Neighbour
 from ringrig.uring.probe import probe
 from ringrig.uring.requests import selecting
+from ringrig.uring.ring import Ring
 
 _BID = 5
 
@@ -87,7 +90,7 @@ def _read_error_keeps_ring_buffer(s: Subject) -> bool:
 
 
 def _dontwait_keeps_buffer(s: Subject) -> bool:
-    return _keeps(_last(s, Transfer(op=Op.RECV, length=8, msg_flags=socket.MSG_DONTWAIT)), errno.EAGAIN)
+    return _keeps(_last(s, Transfer(op=Op.RECV, length=8, op_flags=socket.MSG_DONTWAIT)), errno.EAGAIN)
 
 
 def _poll_arm_returns_legacy_buffer(s: Subject) -> bool:
@@ -101,6 +104,40 @@ def _waiting_readv_keeps_buffer(s: Subject) -> bool:
 def _async_readv_selects_early(s: Subject) -> bool:
     got = _last(s, Transfer(op=Op.READV, issue=Issue.IO_WQ, length=8, ready=8), place=Place.KERNEL)
     return _among(got, yes=Reply(res=-errno.EFAULT), no=_KERNEL)
+
+
+def _pipe_nowait_refused(s: Subject) -> bool:
+    reply = _last(s, Transfer(op=Op.READ, length=8, ready=8, op_flags=c.RWF_NOWAIT))
+    return _among(Reply(res=reply.res), yes=Reply(res=-errno.EOPNOTSUPP), no=[Reply(res=8)])
+
+
+def _linked_async_inline(s: Subject) -> bool:
+    """A READ of an empty pipe behind a NOP: what it has while it waits for poll, another request does not get."""
+    s.unregister_pbuf_ring(unregistration())
+    shelf, pipe = Shelf(s, {5: 8, 2: 8}), Pipe(s.arena)
+    s.ring.sqe().flags = c.IOSQE_IO_LINK
+    shelf.queue(c.IORING_OP_READ, pipe.reader, length=8, flags=c.IOSQE_ASYNC)
+    s.ring.submit(1)
+    if settled(lambda: s.ring.armed(c.IORING_OP_READ), 1) != 1:
+        raise Unclear("a READ of an empty pipe does not wait")
+    s.ring.cqes()
+    other = shelf.group.read(length=1)
+    pipe.feed(b"x")
+    shelf.to_the_end()
+    return _among(Reply(res=1, bid=other.bid), yes=Reply(res=1, bid=5), no=[Reply(res=1, bid=2)])
+
+
+def _multishot_unlimited(_: Subject) -> bool:
+    """Two in one submission, 40 bytes each for buffers of a byte: does the first have a 34th round before the second's first?"""
+    if not probe()["capabilities"]["recv_multishot"]:
+        return False
+    with closing(Subject(Ring(64), Arena())) as wide, ExitStack() as sockets:
+        shelf = Shelf(wide, dict.fromkeys(range(82), 1))
+        for number in (1, 2):
+            near, far = map(sockets.enter_context, socket.socketpair())
+            far.send(bytes(40))
+            shelf.queue(c.IORING_OP_RECV, near.fileno(), ioprio=c.IORING_RECV_MULTISHOT).user_data = number
+        return wide.ring.complete(80)[33].user_data == 1
 
 
 def _multishot_in_io_wq(s: Subject) -> bool:
@@ -207,6 +244,9 @@ TRANSFER_EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
     "poll_arm_returns_legacy_buffer": _poll_arm_returns_legacy_buffer,
     "waiting_readv_keeps_buffer": _waiting_readv_keeps_buffer,
     "async_readv_selects_early": _async_readv_selects_early,
+    "pipe_nowait_refused": _pipe_nowait_refused,
+    "linked_async_inline": _linked_async_inline,
+    "multishot_unlimited": _multishot_unlimited,
     "multishot_in_io_wq": _multishot_in_io_wq,
     "unix_inq": _unix_inq,
     "multishot_length": _multishot_length,

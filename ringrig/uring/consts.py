@@ -151,6 +151,9 @@ IORING_RESTRICTION_SQE_OP: Final = 1
 IORING_RESTRICTION_SQE_FLAGS_ALLOWED: Final = 2
 IORING_RESTRICTION_SQE_FLAGS_REQUIRED: Final = 3
 
+RWF_NOWAIT: Final = 8
+"""sqe->rw_flags (include/uapi/linux/fs.h)."""
+
 IO_URING_OP_SUPPORTED: Final = 1 << 0
 """io_uring_probe_op.flags"""
 

@@ -13,6 +13,7 @@ from ringrig.model.course import expect, meaningless
 from ringrig.model.profiles import Profile
 from ringrig.model.scene import Afterwards, Scene
 from ringrig.model.transfer import Buffer, Issue, Kind, Op, Source, Stock, Then, Transfer
+from ringrig.uring import consts as c
 
 pytestmark = pytest.mark.ends_within(3)
 
@@ -33,8 +34,13 @@ COMMON = {
     "comes_short_in_spite_of_skipping": Transfer(op=Op.READ, ready=40, skip_success=True),
     "fails_in_spite_of_skipping": Transfer(op=Op.READ, source=Source.CLOSED, skip_success=True),
 }
+NOWAIT = {
+    "may_not_wait_with_data": Transfer(op=Op.READ, ready=40, op_flags=c.RWF_NOWAIT),
+    "may_not_wait": Transfer(op=Op.READ, op_flags=c.RWF_NOWAIT),
+}
 READS = {
     **COMMON,
+    **NOWAIT,
     "not_open_for_reading": Transfer(op=Op.READ, source=Source.WRITE_END),
     "file_not_open_for_reading": Transfer(op=Op.READ, source=Source.WRITE_ONLY),
     "file": Transfer(op=Op.READ, source=Source.FILE, ready=100, length=48),
@@ -48,8 +54,8 @@ READS = {
 RECEIVES = {
     **COMMON,
     "not_a_socket": Transfer(op=Op.RECV, source=Source.NOT_A_SOCKET),
-    "dontwait_with_data": Transfer(op=Op.RECV, ready=40, msg_flags=socket.MSG_DONTWAIT),
-    "dontwait_without": Transfer(op=Op.RECV, msg_flags=socket.MSG_DONTWAIT),
+    "dontwait_with_data": Transfer(op=Op.RECV, ready=40, op_flags=socket.MSG_DONTWAIT),
+    "dontwait_without": Transfer(op=Op.RECV, op_flags=socket.MSG_DONTWAIT),
 }
 SENDS = {
     "room": Transfer(op=Op.SEND),
@@ -73,6 +79,7 @@ MULTISHOTS = {
 }
 READ_MULTISHOTS = {
     **MULTISHOTS,
+    "may_not_wait": NOWAIT["may_not_wait"],
     "blocking_pipe_with_data": Transfer(op=Op.READ, source=Source.FIFO, ready=40, then=(Then.CANCEL,)),
     "blocking_pipe_waits_for_data": Transfer(
         op=Op.READ, source=Source.FIFO, then=(Then.DATA, Then.CANCEL), more=40

@@ -153,7 +153,7 @@ def test_1_receives_that_wait_for_the_rest_do_not_share_a_buffer(
     REQ_F_PARTIAL_IO, later io_net_kbuf_recyle().
     """
     scene = Scene(ring, Stock(kind=kind, buffers=tuple(Buffer(bid=bid) for bid in (8, 1, 5))), profile.traits)
-    call = Transfer(op=op, length=64, ready=8, then=(Then.DATA,), more=56, msg_flags=socket.MSG_WAITALL)
+    call = Transfer(op=op, length=64, ready=8, then=(Then.DATA,), more=56, op_flags=socket.MSG_WAITALL)
 
     found = scene.side_by_side(call, count=2)
 

@@ -12,8 +12,9 @@ from ringrig.model.profiles import Profile
 from ringrig.model.scene import Scene
 from ringrig.model.shelf import Shelf
 from ringrig.model.subject import Subject
-from ringrig.model.transfer import Buffer, Issue, Kind, Op, Stock, Then, Transfer
+from ringrig.model.transfer import Buffer, Issue, Kind, Op, Reply, Stock, Then, Transfer, incoming
 from ringrig.uring import consts as c
+from ringrig.uring.counters import settled
 from ringrig.uring.wire import Wire
 
 pytestmark = pytest.mark.ends_within(3)
@@ -69,3 +70,29 @@ def test_a_hundred_that_wait_one_after_the_other(
         assert shelf.head() == number
         wire.send(b"x")
         assert [reply.bid for reply in shelf.to_the_end()] == [200 + number]
+
+
+@pytest.mark.parametrize("op", [c.IORING_OP_READ, c.IORING_OP_RECV], ids=["read", "recv"])
+def test_what_is_linked_runs_in_a_worker_too(
+    ring: Subject, make_wire: Callable[..., Wire], profile: Profile, op: int
+) -> None:
+    """A NOP, and linked behind it IOSQE_ASYNC: it waits in io-wq with its buffer, so another request gets the next one.
+
+    io_req_task_submit(): REQ_F_FORCE_ASYNC; 6.1 issues it as if it had no such flag
+    """
+    shelf, wire = Shelf(ring, {11: 64, 4: 64, 0xFFFE: 64}), make_wire()
+    ring.ring.sqe().flags = c.IOSQE_IO_LINK
+    shelf.queue(op, wire.near, length=64, flags=c.IOSQE_ASYNC)
+    assert ring.ring.submit() == 2
+    assert settled(lambda: ring.ring.armed(op), 1) == 1
+    first = ring.ring.cqes()
+    other = shelf.group.read(length=1)
+    wire.send(incoming(0, 20))
+    found = shelf.to_the_end()
+
+    assert [(cqe.user_data, cqe.res) for cqe in first] == [(0, 0)]
+    own, next_one = (4, 11) if "linked_async_inline" in profile.traits else (11, 4)
+    assert (other.res, other.bid) == (1, next_one)
+    assert found == [Reply(res=20, bid=own)]
+    assert shelf.written() == {own: incoming(0, 20), next_one: bytes(1)}
+    assert shelf.left() == [(0xFFFE, 64)]

@@ -169,13 +169,11 @@ def test_a_request_that_waits_holds_nothing(shelf: Shelf, wire: Wire, pipe: Pipe
     assert shelf.written() == spread(TWO, (30,))
 
 
-def test_a_receive_of_all_ends_short(shelf: Shelf, wire: Wire) -> None:
-    """MSG_WAITALL, 24 of 64 bytes have come: that is all, as the rest of the buffer is others' to take.
-
-    io_net_kbuf_can_retry()
-    """
+def all_ends_short(shelf: Shelf, wire: Wire, opcode: int) -> None:
     wire.feed(incoming(0, 24))
-    shelf.queue(c.IORING_OP_RECV, wire.near, length=64, msg_flags=socket.MSG_WAITALL)
+    vector = Vector(64) if opcode == c.IORING_OP_RECVMSG else None
+    sqe = selecting(shelf.ring, opcode, wire.near, bgid=BGID, length=64, vector=vector)
+    sqe.msg_flags = socket.MSG_WAITALL
     shelf.ring.submit()
     found = [Reply.of(cqe.res, cqe.flags) for cqe in shelf.ring.cqes()]
 
@@ -184,6 +182,19 @@ def test_a_receive_of_all_ends_short(shelf: Shelf, wire: Wire) -> None:
     )
     assert found == [Reply(res=24, bid=300, buf_more=True)]
     assert shelf.rests() == rests(24)
+
+
+def test_a_receive_of_all_ends_short(shelf: Shelf, wire: Wire) -> None:
+    """MSG_WAITALL, 24 of 64 bytes have come: that is all, as the rest of the buffer is others' to take.
+
+    io_net_kbuf_can_retry()
+    """
+    all_ends_short(shelf, wire, c.IORING_OP_RECV)
+
+
+def test_a_message_of_all_ends_short(shelf: Shelf, wire: Wire) -> None:
+    """The same by RECVMSG. io_recvmsg()"""
+    all_ends_short(shelf, wire, c.IORING_OP_RECVMSG)
 
 
 def test_a_cut_datagram_uses_up_what_was_stored(ring: Subject) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from itertools import groupby
 
 import pytest
 
-from ringrig.model.shelf import Shelf
+from ringrig.model.profiles import Profile
+from ringrig.model.shelf import BGID, Shelf
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Kind, Reply, incoming
 from ringrig.uring import consts as c
+from ringrig.uring.requests import Vector, selecting
 from ringrig.uring.wire import Wire
 
 pytestmark = [pytest.mark.needs("recv_multishot"), pytest.mark.ends_within(3)]
@@ -18,6 +21,11 @@ pytestmark = [pytest.mark.needs("recv_multishot"), pytest.mark.ends_within(3)]
 each_kind = pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
 _MULTISHOT = c.IORING_RECV_MULTISHOT
 _BEHIND = 77
+_HEADER = 16
+"""struct io_uring_recvmsg_out: namelen, controllen, payloadlen, flags."""
+each_opcode = pytest.mark.parametrize(
+    "opcode", [c.IORING_OP_RECV, c.IORING_OP_RECVMSG], ids=["recv", "recvmsg"]
+)
 
 
 @each_kind
@@ -65,6 +73,43 @@ def test_what_drains_waits_for_its_end(
 
     assert (last.res, last.flags & c.IORING_CQE_F_MORE) == (0, 0)
     assert (drained.user_data, drained.res) == (_BEHIND, 0)
+
+
+@each_kind
+@each_opcode
+def test_two_take_turns(
+    make_ring: Callable[..., Subject],
+    make_wire: Callable[..., Wire],
+    profile: Profile,
+    opcode: int,
+    kind: Kind,
+) -> None:
+    """Two multishots in one submission, 50 bytes for buffers of one byte there for each: the first has 33 rounds, then the
+    second 33, then the first has its rest. Before there was a limit: all of the first, then all of the second.
+
+    io_recv_finish(): MULTISHOT_MAX_RETRY; no byte is lost or told twice
+    """
+    ring = make_ring(entries=64)
+    size = 1 if opcode == c.IORING_OP_RECV else 1 + _HEADER
+    shelf = Shelf(ring, dict.fromkeys(range(200, 302), size), kind=kind)
+    for user_data in (1, 2):
+        wire = make_wire()
+        wire.feed(incoming(0, 50))
+        vector = Vector(0) if opcode == c.IORING_OP_RECVMSG else None
+        sqe = selecting(ring.ring, opcode, wire.near, bgid=BGID, vector=vector)
+        sqe.ioprio, sqe.user_data = _MULTISHOT, user_data
+
+    found = ring.ring.complete(100)
+
+    assert [(cqe.res, cqe.bid) for cqe in found] == [(size, bid) for bid in range(200, 300)]
+    turns = [(user_data, len(list(run))) for user_data, run in groupby(cqe.user_data for cqe in found)]
+    if "multishot_unlimited" in profile.traits:
+        assert turns == [(1, 50), (2, 50)]
+    else:
+        assert turns == [(1, 33), (2, 33), (1, 17), (2, 17)]
+    for user_data in (1, 2):
+        bids = [cqe.bid for cqe in found if cqe.user_data == user_data]
+        assert b"".join(shelf.written()[bid][-1:] for bid in bids) == incoming(0, 50)
 
 
 @each_kind

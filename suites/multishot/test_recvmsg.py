@@ -195,6 +195,7 @@ UNFIT = {
     "control_data_of_2_gib": {"msg_controllen": 0x7FFFFFFF},
     "control_data_and_header_of_2_gib": {"msg_controllen": 0x7FFFFFFF - HEADER + 1},
     "control_data_of_4_gib": {"msg_controllen": 0xFFFFFFFF},
+    "name_of_2_gib": {"msg_controllen": 0, "msg_namelen": 0x7FFFFFFF},
     "name_and_control_data_of_2_gib": {"msg_controllen": 0x7FFFFFFF - HEADER, "msg_namelen": 1},
 }
 

@@ -12,16 +12,18 @@ from ringrig.model.shelf import BGID, REQUEST, Shelf
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Kind, Reply, incoming
 from ringrig.uring import consts as c
+from ringrig.uring.counters import settled
 from ringrig.uring.requests import Vector, selecting
 from ringrig.uring.wire import Wire
 
 pytestmark = pytest.mark.ends_within(3)
 
 each_kind = pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
+each_op = pytest.mark.parametrize("opcode", [c.IORING_OP_RECV, c.IORING_OP_RECVMSG], ids=["recv", "recvmsg"])
 
 
 @each_kind
-@pytest.mark.parametrize("opcode", [c.IORING_OP_RECV, c.IORING_OP_RECVMSG], ids=["recv", "recvmsg"])
+@each_op
 @pytest.mark.parametrize("then", ["rest", "end"])
 def test_a_part_is_kept_until_the_rest_comes(
     ring: Subject, make_wire: Callable[..., Wire], opcode: int, then: str, kind: Kind
@@ -49,6 +51,32 @@ def test_a_part_is_kept_until_the_rest_comes(
     assert shelf.to_the_end() == [Reply(res=length, bid=5)]
     assert shelf.written() == {5: incoming(0, length), 2: bytes(8)}
     assert shelf.left() == []
+
+
+@each_kind
+@each_op
+def test_part_after_part_comes(
+    ring: Subject, make_wire: Callable[..., Wire], opcode: int, kind: Kind
+) -> None:
+    """MSG_WAITALL of 64 bytes that come as 10, 10 and 44: it waits twice, and tells of 64 in one buffer.
+
+    io_recv(), io_recvmsg(): min_ret is what is still wanted
+    """
+    shelf, wire = Shelf(ring, {5: 64, 2: 32}, kind=kind), make_wire()
+    vector = Vector(64) if opcode == c.IORING_OP_RECVMSG else None
+    sqe = selecting(ring.ring, opcode, wire.near, bgid=BGID, length=64, vector=vector)
+    sqe.msg_flags, sqe.user_data = socket.MSG_WAITALL, REQUEST
+    assert ring.ring.submit() == 1
+
+    for done in (0, 10):
+        wire.send(incoming(done, 10))
+        assert settled(wire.unread, 0) == 0
+        assert ring.ring.cqes() == []
+    wire.send(incoming(20, 44))
+
+    assert shelf.to_the_end() == [Reply(res=64, bid=5)]
+    assert shelf.written() == {5: incoming(0, 64)}
+    assert shelf.left() == [(2, 32)]
 
 
 def test_the_address_of_a_receive_that_selects_is_not_looked_at(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from ringrig.model.shelf import BGID, REQUEST, Shelf, spread, to_the_end
+from ringrig.model.shelf import BGID, REQUEST, Rest, Shelf, spread, to_the_end
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Kind, Reply, incoming
 from ringrig.uring import consts as c
@@ -98,6 +98,35 @@ def test_data_that_is_there_wakes_it(
 
     assert shelf.to_the_end() == [Reply(res=-errno.ENOBUFS)]
     assert wire.unread() == 4
+
+
+@pytest.mark.needs("inc")
+def test_an_incremental_buffer_goes_on(ring: Subject, make_wire: Callable[..., Wire]) -> None:
+    """20 bytes are there, then 30, for buffers of 64: it runs as any receive, not in io-wq, and uses up what came.
+
+    io_queue_async(): io_req_task_queue() where poll is ready at once
+    """
+    shelf, wire = Shelf(ring, SIZES, flags=c.IOU_PBUF_RING_INC), make_wire()
+    for done, piece in ((0, 20), (20, 30)):
+        wire.feed(incoming(done, piece))
+        queue(ring, wire, RECEIVES["recv"])
+        assert shelf.to_the_end() == [Reply(res=piece, bid=5, buf_more=True)]
+
+    assert shelf.rests() == [Rest(5, 50, 14), Rest(2, 0, 64)]
+    assert shelf.written() == spread(SIZES, (50,))
+
+
+@pytest.mark.needs("bundle")
+def test_a_bundle_takes_all_it_needs(ring: Subject, make_wire: Callable[..., Wire]) -> None:
+    """100 bytes are there for a bundle of 128: both buffers with one completion. io_queue_async(), io_recv()"""
+    shelf, wire = Shelf(ring, SIZES), make_wire()
+    wire.feed(incoming(0, 100))
+    sqe = selecting(ring.ring, c.IORING_OP_RECV, wire.near, bgid=BGID, length=128)
+    sqe.ioprio, sqe.user_data = c.IORING_RECVSEND_BUNDLE | c.IORING_RECVSEND_POLL_FIRST, REQUEST
+
+    assert shelf.to_the_end() == [Reply(res=100, bid=5)]
+    assert shelf.written() == spread(SIZES, (64, 36))
+    assert shelf.left() == []
 
 
 @pytest.mark.needs("send_select")

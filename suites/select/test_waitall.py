@@ -21,6 +21,7 @@ pytestmark = pytest.mark.ends_within(3)
 
 SIZES = {5: 64, 2: 64}
 LINKED = 77
+OPS = {"recv": c.IORING_OP_RECV, "recvmsg": c.IORING_OP_RECVMSG}
 each_kind = pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
 
 
@@ -47,6 +48,41 @@ def test_a_short_datagram_breaks_the_link(ring: Subject, kind: Kind) -> None:
     assert found == {REQUEST: Reply(res=10, bid=5), LINKED: Reply(res=-errno.ECANCELED)}
     assert shelf.written() == {5: incoming(0, 10)}
     assert shelf.left() == [(2, 64)]
+
+
+@each_kind
+@pytest.mark.parametrize("before", OPS.values(), ids=OPS)
+@pytest.mark.parametrize("opcode", OPS.values(), ids=OPS)
+def test_what_was_cut_before_does_not_count(
+    ring: Subject, make_wire: Callable[..., Wire], before: int, opcode: int, kind: Kind
+) -> None:
+    """A datagram of 100 bytes is cut to 64; then MSG_WAITALL of 64 from a stream has them all, so what is linked behind runs.
+
+    A ring keeps a request's memory for the next, msg_flags with MSG_TRUNC in it. io_recv(), io_recvmsg()
+    """
+    shelf, wire = Shelf(ring, SIZES, kind=kind), make_wire()
+    wire.feed(incoming(0, 64))
+    near, far = _pair(ring, socket.SOCK_DGRAM)
+    found = []
+    with far:
+        far.send(incoming(0, 100))
+        for op, fd, flags in ((before, near, 0), (opcode, wire.near, socket.MSG_WAITALL)):
+            vector = Vector(64) if op == c.IORING_OP_RECVMSG else None
+            sqe = selecting(ring.ring, op, fd, bgid=BGID, length=64, vector=vector)
+            sqe.msg_flags, sqe.user_data = flags, REQUEST
+            sqe.flags |= c.IOSQE_IO_LINK * bool(flags)
+            if not flags:
+                found += ring.ring.complete()
+        ring.ring.sqe().user_data = LINKED
+        found += ring.ring.complete(2)
+
+    assert [(cqe.user_data, Reply.of(cqe.res, cqe.flags)) for cqe in found] == [
+        (REQUEST, Reply(res=64, bid=5)),
+        (REQUEST, Reply(res=64, bid=2)),
+        (LINKED, Reply(res=0)),
+    ]
+    assert shelf.written() == {5: incoming(0, 64), 2: incoming(0, 64)}
+    assert shelf.left() == []
 
 
 @each_kind
@@ -90,7 +126,7 @@ def test_a_message_with_control_data_is_not_put_together(
 
 
 @each_kind
-@pytest.mark.parametrize("opcode", [c.IORING_OP_RECV, c.IORING_OP_RECVMSG], ids=["recv", "recvmsg"])
+@pytest.mark.parametrize("opcode", OPS.values(), ids=OPS)
 def test_a_part_is_told_by_who_is_cancelled(
     ring: Subject, make_wire: Callable[..., Wire], opcode: int, kind: Kind
 ) -> None:

@@ -1,0 +1,74 @@
+"""READ and READV into a selected buffer: where in the file, and its position."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from ringrig.model.shelf import BGID, REQUEST, Shelf, spread
+from ringrig.model.subject import Subject
+from ringrig.model.transfer import Kind, Reply, incoming
+from ringrig.uring import consts as c
+from ringrig.uring.requests import Vector, selecting
+from ringrig.uring.structs import io_uring_sqe
+
+pytestmark = pytest.mark.ends_within(3)
+
+SIZES = {5: 64, 2: 64, 9: 64}
+OPS = {"read": c.IORING_OP_READ, "readv": c.IORING_OP_READV}
+each_kind = pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
+each_issue = pytest.mark.parametrize("flags", [0, c.IOSQE_ASYNC], ids=["locked", "io_wq"])
+
+
+def hundred_bytes(ring: Subject) -> int:
+    """A file at its beginning."""
+    fd = ring.arena.own(os.memfd_create("ringrig"))
+    os.write(fd, incoming(0, 100))
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def queue(ring: Subject, opcode: int, fd: int, *, flags: int = 0) -> io_uring_sqe:
+    vector = Vector(64) if opcode == c.IORING_OP_READV else None
+    length = 64 if opcode == c.IORING_OP_READ else 0
+    sqe = selecting(ring.ring, opcode, fd, bgid=BGID, length=length, vector=vector)
+    sqe.user_data = REQUEST
+    sqe.flags |= flags
+    return sqe
+
+
+@each_kind
+@each_issue
+@pytest.mark.parametrize("opcode", OPS.values(), ids=OPS)
+def test_the_position_moves_by_what_came(ring: Subject, opcode: int, flags: int, kind: Kind) -> None:
+    """A file of 100 bytes, at its current position: 64, 36, 0, and the position is 64, 100, 100.
+
+    kiocb_done(): REQ_F_CUR_POS, also of a short read
+    """
+    shelf, fd = Shelf(ring, SIZES, kind=kind), hundred_bytes(ring)
+    found, positions = [], []
+    for _ in range(3):
+        queue(ring, opcode, fd, flags=flags)
+        found += [reply.res for reply in shelf.to_the_end()]
+        positions.append(os.lseek(fd, 0, os.SEEK_CUR))
+
+    assert (found, positions) == ([64, 36, 0], [64, 100, 100])
+    assert shelf.written() == spread(SIZES, (64, 36))
+
+
+@each_kind
+@pytest.mark.parametrize("opcode", OPS.values(), ids=OPS)
+def test_an_offset_leaves_the_position(ring: Subject, opcode: int, kind: Kind) -> None:
+    """Of 100 bytes those from 10 on, and from 90 on: 64 and 10 bytes, and the position stays 7. io_kiocb_update_pos()"""
+    shelf, fd = Shelf(ring, SIZES, kind=kind), hundred_bytes(ring)
+    os.lseek(fd, 7, os.SEEK_SET)
+    found = []
+    for offset in (10, 90):
+        queue(ring, opcode, fd).off = offset
+        found += shelf.to_the_end()
+
+    assert found == [Reply(res=64, bid=5), Reply(res=10, bid=2)]
+    assert os.lseek(fd, 0, os.SEEK_CUR) == 7
+    assert shelf.written() == {5: incoming(10, 64), 2: incoming(90, 10)}
+    assert shelf.left() == [(9, 64)]
