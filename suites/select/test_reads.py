@@ -21,12 +21,14 @@ each_kind = pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
 each_issue = pytest.mark.parametrize("flags", [0, c.IOSQE_ASYNC], ids=["locked", "io_wq"])
 
 
-def hundred_bytes(ring: Subject) -> int:
-    """A file at its beginning."""
-    fd = ring.arena.own(os.memfd_create("ringrig"))
-    os.write(fd, incoming(0, 100))
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
+@pytest.fixture(params=["memfd", pytest.param("disk", marks=pytest.mark.needs("disk_file"))])
+def fd(ring: Subject, request: pytest.FixtureRequest) -> int:
+    """A file of 100 bytes at its beginning: one that io-wq reads, or one that is read at once, and once more for the rest."""
+    arena = ring.arena
+    file = arena.own(os.memfd_create("ringrig")) if request.param == "memfd" else arena.disk_file()
+    os.write(file, incoming(0, 100))
+    os.lseek(file, 0, os.SEEK_SET)
+    return file
 
 
 def queue(ring: Subject, opcode: int, fd: int, *, flags: int = 0) -> io_uring_sqe:
@@ -41,12 +43,12 @@ def queue(ring: Subject, opcode: int, fd: int, *, flags: int = 0) -> io_uring_sq
 @each_kind
 @each_issue
 @pytest.mark.parametrize("opcode", OPS.values(), ids=OPS)
-def test_the_position_moves_by_what_came(ring: Subject, opcode: int, flags: int, kind: Kind) -> None:
+def test_the_position_moves_by_what_came(ring: Subject, fd: int, opcode: int, flags: int, kind: Kind) -> None:
     """A file of 100 bytes, at its current position: 64, 36, 0, and the position is 64, 100, 100.
 
     kiocb_done(): REQ_F_CUR_POS, also of a short read
     """
-    shelf, fd = Shelf(ring, SIZES, kind=kind), hundred_bytes(ring)
+    shelf = Shelf(ring, SIZES, kind=kind)
     found, positions = [], []
     for _ in range(3):
         queue(ring, opcode, fd, flags=flags)
@@ -59,9 +61,9 @@ def test_the_position_moves_by_what_came(ring: Subject, opcode: int, flags: int,
 
 @each_kind
 @pytest.mark.parametrize("opcode", OPS.values(), ids=OPS)
-def test_an_offset_leaves_the_position(ring: Subject, opcode: int, kind: Kind) -> None:
+def test_an_offset_leaves_the_position(ring: Subject, fd: int, opcode: int, kind: Kind) -> None:
     """Of 100 bytes those from 10 on, and from 90 on: 64 and 10 bytes, and the position stays 7. io_kiocb_update_pos()"""
-    shelf, fd = Shelf(ring, SIZES, kind=kind), hundred_bytes(ring)
+    shelf = Shelf(ring, SIZES, kind=kind)
     os.lseek(fd, 7, os.SEEK_SET)
     found = []
     for offset in (10, 90):
