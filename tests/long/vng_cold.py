@@ -1,0 +1,62 @@
+"""What the five patches of five_patches.py cost without the rig: a cold `vng --build` and a boot for each.
+
+    python tests/long/vng_cold.py FOLDER [NUMBER…]
+
+FOLDER is what five_patches.py made; numbers choose patches. Each kernel is built in a checkout of its own, without
+ccache, with the rig's lean configuration for x86 (virtme-ng's own has about twice as many objects). A line for each
+goes to stdout: seconds of the build, its CPU seconds, seconds of `vng --exec true`.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ringrig.kernel import fragments
+from ringrig.kernel.repo import git
+
+_VNG = Path(sys.executable).parent / "vng"
+_PATCHES = 5
+
+
+def main(folder: Path, numbers: list[int]) -> None:
+    """A line for each patch that is asked for."""
+    print("patch\tbuild\tcpu\tboot", flush=True)
+    tree = folder / "cold"
+    for number in numbers:
+        shutil.rmtree(tree, ignore_errors=True)
+        git(["worktree", "prune"], where=folder / "linux")
+        git(
+            ["worktree", "add", "-q", "--detach", str(tree), f"v2~{_PATCHES - number}"],
+            where=folder / "linux",
+        )
+        _configure(tree)
+        build, cpu = _timed([str(_VNG), "--build", "-j", str(os.cpu_count())], tree)
+        boot, _ = _timed([str(_VNG), "--disable-kvm", "-r", ".", "--exec", "true"], tree)
+        print(f"{number}\t{build:.0f}\t{cpu:.0f}\t{boot:.1f}", flush=True)
+
+
+def _configure(tree: Path) -> None:
+    """The .config that `vng --build` finds, and leaves as it is."""
+    requested = fragments.merge(fragments.gather((), "x86"), "x86")
+    (tree / "requested").write_text(fragments.text(requested))
+    _timed(["make", "KCONFIG_ALLCONFIG=requested", requested.target], tree)
+
+
+def _timed(argv: list[str], where: Path) -> tuple[float, float]:
+    """Seconds by the clock, and of CPU in all its processes. What it says goes to FOLDER/cold.log."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    with (where.parent / "cold.log").open("ab") as log:
+        subprocess.run(argv, cwd=where, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.monotonic() - began, cpu
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).absolute(), [int(word) for word in sys.argv[2:]] or list(range(1, _PATCHES + 1)))
