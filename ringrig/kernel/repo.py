@@ -12,12 +12,13 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ringrig import cache
+from ringrig.children import bound
 from ringrig.errors import BadPatch, BadSpec, HostLacks, KernelUnavailable
 
 # Large packs made once are faster than 90 000 files; none of the user's settings (filters, hooks) may act here.
@@ -54,7 +55,7 @@ class Repo:
         `ignored`: also what a .gitignore in it excludes (a source package has no build products).
         """
         force = ["-f"] if ignored else []
-        self._git("add", "-A", *force, ".", index=index, work=folder)
+        self._with_files(folder, "add", "-A", *force, ".", index=index)
         return _line(self._git("write-tree", index=index))
 
     def apply(self, tree: str, patch: Path, *, to: str, called: str = "") -> str:
@@ -69,7 +70,7 @@ class Repo:
     def checkout(self, tree: str, folder: Path, *, index: Path) -> None:
         """Makes the folder's files those of the tree; files that are right already keep their times."""
         folder.mkdir(exist_ok=True)
-        self._git("read-tree", "--reset", "-u", tree, index=index, work=folder)
+        self._with_files(folder, "read-tree", "--reset", "-u", tree, index=index)
 
     def show(self, tree: str, file: str) -> str:
         """The content of one file of a tree; "" if there is none."""
@@ -96,18 +97,20 @@ class Repo:
         with tempfile.TemporaryDirectory(dir=self.path) as folder:
             yield Path(folder, "index")
 
-    def _try(
-        self, *arguments: str, index: Path | None = None, work: Path | None = None
-    ) -> subprocess.CompletedProcess[bytes]:
-        place = {"GIT_DIR": str(self.path)}
-        if index is not None:
-            place["GIT_INDEX_FILE"] = str(index)
-        if work is not None:
-            place["GIT_WORK_TREE"] = str(work)
-        return _run(arguments, env=place, cwd=work)
+    def _with_files(self, folder: Path, *arguments: str, index: Path) -> None:
+        """Of an index that lasts, whose users hold Origin.lock: git's own lock on it is what a git left that was killed."""
+        index.with_name(f"{index.name}.lock").unlink(missing_ok=True)
+        place = {**self._place(index), "GIT_WORK_TREE": str(folder)}
+        _answer(_run(arguments, env=place, cwd=folder, through=bound), arguments)
 
-    def _git(self, *arguments: str, index: Path | None = None, work: Path | None = None) -> bytes:
-        return _answer(self._try(*arguments, index=index, work=work), arguments)
+    def _place(self, index: Path | None) -> dict[str, str]:
+        return {"GIT_DIR": str(self.path), **({"GIT_INDEX_FILE": str(index)} if index else {})}
+
+    def _try(self, *arguments: str, index: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+        return _run(arguments, env=self._place(index))
+
+    def _git(self, *arguments: str, index: Path | None = None) -> bytes:
+        return _answer(self._try(*arguments, index=index), arguments)
 
 
 def git(arguments: list[str], *, where: Path | None = None) -> str:
@@ -166,6 +169,7 @@ def _run(
     env: dict[str, str] | None = None,
     cwd: Path | None = None,
     given: bytes = b"",
+    through: Callable[[list[str]], list[str]] = list,
 ) -> subprocess.CompletedProcess[bytes]:
     program = shutil.which("git")
     if program is None:
@@ -174,7 +178,7 @@ def _run(
     own = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_OPTIONAL_LOCKS": "0"}
     settings = [word for setting in _SETTINGS for word in ("-c", setting)]
     return subprocess.run(
-        [program, *settings, *arguments],
+        through([program, *settings, *arguments]),
         env={**kept, "LC_ALL": "C", **own, **(env or {})},
         cwd=cwd,
         input=given,

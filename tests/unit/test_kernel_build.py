@@ -228,6 +228,20 @@ def test_interrupted_nothing_stays_and_the_next_build_works(tree, said, number):
     assert built(tree, said).path.exists()
 
 
+def test_the_lock_of_a_git_that_was_killed_is_in_nobodys_way(tree, said):
+    """TERM in the middle of a checkout, or kill -9: no build of that tree went ahead any more."""
+    built(tree, said)
+    (tree / "io_uring/kbuf.c").write_text(kernel_tree.KBUF + "int more;\n")
+    [git] = (cache.folder() / "origins").glob("*/git")
+    for name in ("src.index.lock", "user.index.lock"):
+        (git / name).write_bytes(b"")
+
+    image = built(tree, said)
+
+    assert image.path.exists()
+    assert not list(git.glob("*.lock"))
+
+
 def running(command):
     words = command.replace(" ", "\0").encode()
     return any(words in _read(file) for file in Path("/proc").glob("[0-9]*/cmdline"))
