@@ -14,6 +14,7 @@ from ringrig.cache import Say
 from ringrig.campaign import base as bases
 from ringrig.campaign import crew, intake, kept, nearest
 from ringrig.campaign.base import Base
+from ringrig.campaign.history import repository
 from ringrig.campaign.patches import Given, Patch
 from ringrig.errors import BadSpec
 from ringrig.kernel.repo import asks
@@ -57,7 +58,6 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--tree",
         metavar="PATH",
-        type=Path,
         help="the git tree that the series is for (default: the one you stand in)",
     )
     add("--base", metavar="REV", help="what it is applied to (default: its base-commit, else HEAD)")
@@ -120,12 +120,9 @@ def taken(chosen: argparse.Namespace) -> tuple[Given, list[str]]:
 
 
 def tree_of(chosen: argparse.Namespace) -> Path | None:
-    """--tree, or without --kernel the git tree that the user stands in. BadSpec: the one that is named is not there."""
+    """--tree, or without --kernel the git tree that the user stands in. BadSpec: the one that is named is none."""
     if chosen.tree is not None:
-        tree: Path = chosen.tree.expanduser().absolute()
-        if not tree.is_dir():
-            raise BadSpec(f"There is no directory {tree}.", next_step="check the path")
-        return tree
+        return repository(chosen.tree)
     top = asks(["rev-parse", "--show-toplevel"], where=Path.cwd()) if not chosen.kernel else None
     return Path(top) if top is not None and Path(top, "io_uring").is_dir() else None
 

@@ -10,9 +10,9 @@ from ringrig.cache import Say
 from ringrig.campaign.patches import DIFF, Given, Patch, of_commit, patch_id, write
 from ringrig.errors import BadPatch, BadSpec
 from ringrig.kernel import source
-from ringrig.kernel.repo import Repo, asks, commit_of, git, git_bytes, resolved
+from ringrig.kernel.repo import Repo, commit_of, git, git_bytes, resolved
 from ringrig.kernel.source import Origin
-from ringrig.kernel.spec import FORMS
+from ringrig.kernel.spec import FORMS, debian_series
 
 _SEARCHED = 3000
 """So many commits that the base lacks are looked through for a prerequisite, the newest first."""
@@ -60,10 +60,6 @@ def choose(given: Given, *, kernel: str | None, tree: Path | None, revision: str
         raise BadSpec(
             "No kernel is named for the series.", next_step="add --tree PATH or --kernel source:6.12"
         )
-    if asks(["rev-parse", "--git-dir"], where=tree) is None:
-        raise BadSpec(
-            f"{tree} is no git repository.", next_step="name a git tree, or take --kernel tree:PATH"
-        )
     if revision is not None:
         return Base(spec=f"tree:{tree}@{resolved(revision, where=tree)}", why=f"--base {revision}")
     if given.base:
@@ -85,7 +81,7 @@ def choose(given: Given, *, kernel: str | None, tree: Path | None, revision: str
 
 
 def _of_kernel(kernel: str, given: Given) -> Base:
-    if not kernel.startswith(("source", "tree:")):
+    if (debian_series(kernel) or ("", ""))[0] != "source" and not kernel.startswith("tree:"):
         forms = "\n".join(
             f"    {form:24}{meaning}" for form, meaning in FORMS if form.startswith(("source", "tree"))
         )

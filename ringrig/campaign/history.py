@@ -55,7 +55,10 @@ def repository(given: str) -> Path:
     top = asks(["rev-parse", "--show-toplevel"], where=path) if path.is_dir() else None
     if top is None or Path(top).resolve() != path.resolve():
         what = "the top directory of a git repository" if path.is_dir() else "a directory"
-        raise BadSpec(f"{path} is not {what}.", next_step="name a kernel's git tree with --tree PATH")
+        raise BadSpec(
+            f"{path} is not {what}.",
+            next_step="name a kernel's git tree, one with files, with --tree PATH",
+        )
     return path
 
 

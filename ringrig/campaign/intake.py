@@ -13,6 +13,7 @@ from pathlib import Path
 import b4
 
 from ringrig.campaign import thread
+from ringrig.campaign.history import about
 from ringrig.campaign.patches import Given, Patch, has_diff, of_commit
 from ringrig.errors import BadSpec
 from ringrig.kernel.repo import commit_of, git
@@ -37,11 +38,11 @@ def take(given: str, *, tree: Path | None, revision: int | None) -> Given:
                 if is_mail
                 else _folder(path, revision)
             )
-        if path.is_file():
+        if path.exists():  # a pipe, too: <(b4 mbox -o - …)
             return of_bytes(path.read_bytes(), revision, name=given)
     except OSError as error:
         raise BadSpec(f"{given} cannot be read: {error.strerror}.", next_step="check the path") from error
-    if ".." in given:
+    if ".." in given and ".." not in path.parts:
         if tree is None:
             raise BadSpec(f"{given} is a range, and no tree is named.", next_step="add --tree PATH")
         _has_no_revisions(given, revision)
@@ -62,13 +63,13 @@ def of_bytes(content: bytes, revision: int | None, *, name: str) -> Given:
     if not content.startswith(b"From "):
         content = b"From mboxrd@z Thu Jan  1 00:00:00 1970\n" + content
     messages = b4.mailsplit_bytes(content)
-    about = [(one, b4.LoreSubject(str(one["Subject"] or ""))) for one in messages]
+    subjects = [(one, b4.LoreSubject(str(one["Subject"] or ""))) for one in messages]
     patches = [
         (one, subject.revision)
-        for one, subject in about
+        for one, subject in subjects
         if subject.patch and not subject.reply and has_diff(_body(one))
     ]
-    numbered = any(subject.patch and not subject.counters_inferred for _, subject in about)
+    numbered = any(subject.patch and not subject.counters_inferred for _, subject in subjects)
     if patches and (len(messages) == 1 or not numbered):
         wanted = thread.chosen([of for _, of in patches], revision, name=name)
         found = _numbered([_from_mail(one, name) for one, of in patches if of == wanted])
@@ -194,6 +195,11 @@ def _range(given: str, tree: Path) -> Given:
             f"{given} holds no commit: {names[1]} is an ancestor of {names[0]}, or the same.",
             next_step=f"turn it round, or look: git -C {tree} log --oneline --graph {names[0]} {names[1]}",
         )
+    if (base := commit_of(f"{listed[0]}^", where=tree)) is None:
+        raise BadSpec(
+            f"{given} begins with {about(tree, listed[0])}, before which {tree} has nothing it could be applied to.",
+            next_step=f"name a later A; of a shallow clone: git -C {tree} fetch --unshallow",
+        )
     made = [of_commit(commit, tree=tree) for commit in listed]
     patches = [one for one in made if has_diff(one.content)]
     if not patches:
@@ -201,5 +207,4 @@ def _range(given: str, tree: Path) -> Given:
             f"{given} changes nothing: its commits are empty.", next_step="name a range with changes in it"
         )
     notes = tuple(f"{one.source} changes nothing: {one.subject}" for one in made if one not in patches)
-    base = git(["rev-parse", f"{listed[0]}^"], where=tree)
     return Given(title=given, patches=_numbered(patches), base=base, notes=notes)

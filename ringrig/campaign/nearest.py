@@ -26,7 +26,7 @@ def known(names: Sequence[str], *, root: Path) -> list[str]:
         every = collect(tops(places, root=root), root)
         if (why := unknown(places, every)) is not None:
             raise why from refused
-        if {"-k", "-m"} & set(names):
+        if {"-k", "-m"} & set(names) and "Wrong expression" not in refused.what:
             raise BadSpec(
                 f"No case fits {shlex.join(names)}.", next_step="`rig run --collect-only -q` lists every case"
             ) from refused
@@ -63,6 +63,7 @@ def collect(paths: Sequence[str], root: Path) -> list[str]:
         code = pytest.main([*words, *paths], plugins=[Collected()])
     if code != pytest.ExitCode.OK:
         raise BadSpec(
-            f"There are no such cases: {said.getvalue()[-600:].strip()}", next_step="check the paths"
+            f"There are no such cases: {said.getvalue()[-600:].strip()}",
+            next_step="check the paths, and the words of -k",
         )
     return found

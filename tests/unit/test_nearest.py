@@ -64,3 +64,9 @@ def test_nothing_like_it(root):
     assert "lists every case" in told.value.next_step
     with pytest.raises(BadSpec, match="No case fits -k nothing"):
         nearest.known(["-k", "nothing"], root=Path(root))
+
+
+def test_an_expression_that_is_none():
+    """Is told in pytest's words, not as one that fits nothing."""
+    with pytest.raises(BadSpec, match="Wrong expression passed to '-k': a and"):
+        nearest.known(["suites/abi", "-k", "a and"], root=Path(__file__).parents[2])

@@ -91,6 +91,7 @@ def test_the_base_is_what_is_told_or_what_the_series_says(tree):
         ({"kernel": "source:6.12"}, "names the base already"),
         ({"tree": None}, "No kernel is named"),
         ({"tree": None, "kernel": "debian:6.12"}, "not built here"),
+        ({"tree": None, "kernel": "source:"}, "not built here"),
     ],
 )
 def test_a_base_that_cannot_be(tree, options, says):

@@ -206,3 +206,6 @@ def test_the_tree_one_stands_in(machine, tree, monkeypatch):
     assert asked.tree_of(asked.parser().parse_args(["x"])) == tree
     with pytest.raises(BadSpec, match="No series is named"):
         series.run(["--tree", str(tree)], root=tree.parent, say=lambda _: None)
+    for other in (tree / "io_uring", tree / "Kbuild"):
+        with pytest.raises(BadSpec, match=r"is not (a directory|the top directory)"):
+            series.run(["--tree", str(other), "v6.12.."], root=tree.parent, say=lambda _: None)

@@ -1,5 +1,7 @@
 """A series comes as a thread, a folder, a patch or a range; what is missing from it, or is none, is named."""
 
+import os
+
 import pytest
 from fakes import kernel_tree, threads
 from fakes.kernel_tree import git
@@ -165,6 +167,7 @@ def test_an_empty_commit_is_no_patch(tree):
         ("v6.12..nowhere", "no range"),
         ("v6.12...topic", "no range"),
         ("nowhere.mbox", "There is no"),
+        ("../nowhere.mbox", "There is no"),
     ],
 )
 def test_what_is_no_range(tree, given, says):
@@ -173,6 +176,26 @@ def test_what_is_no_range(tree, given, says):
 
     with pytest.raises(BadSpec, match=says):
         take(given, tree)
+
+
+def test_a_range_that_stands_on_nothing(tree):
+    """A root commit, as a shallow clone has one, says what it lacks."""
+    git(tree, "checkout", "-q", "--orphan", "root")
+    git(tree, "commit", "-q", "-m", "root")
+
+    with pytest.raises(BadSpec, match=r"begins with .*'root'"):
+        take("v6.12..root", tree)
+
+
+def test_a_pipe(tree):
+    """<(git format-patch --stdout …) of a shell."""
+    threads.branch(tree, 1)
+    reader, writer = os.pipe()
+    os.write(writer, git(tree, "format-patch", "--stdout", "v6.12..topic").encode())
+    os.close(writer)
+
+    assert subjects(take(f"/dev/fd/{reader}")) == ["io_uring/kbuf: add one_1()"]
+    os.close(reader)
 
 
 def test_what_holds_no_patch(tmp_path):
