@@ -14,12 +14,21 @@ from ringrig import runs
 from ringrig.campaign import crew, kept
 from ringrig.campaign.job import Job
 from ringrig.errors import BadSpec
+from ringrig.kernel import fragments
 
 _EXAMPLE = "docs/matrix.md has an example"
 
 
 def _text(value: object) -> bool:
     return isinstance(value, str)
+
+
+def _word(value: object) -> bool:
+    return isinstance(value, str) and bool(re.search(r"\w", value))
+
+
+def _guest(value: object) -> bool:
+    return value in ("auto", "qemu", "uml")
 
 
 def _texts(value: object) -> bool:
@@ -45,14 +54,14 @@ class _Key:
 
 _CASES = _Key(fits=_texts, kind="a list of texts", example='cases = ["suites/mmap"]')
 _CONFIGS = _Key(fits=_lists, kind="a list of lists", example='configs = [[], ["kasan", "debug"]]')
-_KERNEL = _Key(fits=_text, kind="a text", example='kernel = "debian:6.12"')
+_KERNEL = _Key(fits=_word, kind="a text with a letter or digit", example='kernel = "debian:6.12"')
 _ENTRY = {
     "kernel": _KERNEL,
-    "guest": _Key(fits=_text, kind="a text", example='guest = "uml"'),
+    "guest": _Key(fits=_guest, kind="auto, qemu or uml", example='guest = "uml"'),
     "config": _Key(fits=_texts, kind="a list of texts", example='config = ["kasan", "debug"]'),
     "configs": _CONFIGS,
     "patch": _Key(fits=_texts, kind="a list of texts", example='patch = ["../my.patch"]'),
-    "name": _Key(fits=_text, kind="a text", example='name = "mine"'),
+    "name": _Key(fits=_word, kind="a text with a letter or digit", example='name = "mine"'),
     "cases": _CASES,
 }
 _TOP = {
@@ -138,7 +147,10 @@ def _check(table: dict[str, Any], keys: dict[str, _Key], where: str) -> None:
 
 
 def _product(entry: dict[str, Any], base: Path) -> Iterator[Job]:
-    """An entry with what is for all: a job for each of its configurations. Paths are relative to `base`."""
+    """An entry with what is for all: a job for each of its configurations. Paths are relative to `base`.
+
+    BadSpec: a fragment or patch of it is not there.
+    """
 
     def placed(path: str) -> str:
         return str((base / Path(path).expanduser()).absolute())
@@ -147,6 +159,13 @@ def _product(entry: dict[str, Any], base: Path) -> Iterator[Job]:
     own = entry.get("config", [])
     for more in entry.get("configs") or [[]]:
         configs = list(dict.fromkeys([*own, *more]))
+        for one in filter(None, ",".join(configs).split(",")):
+            fragments.find(placed(one) if "/" in one else one)
+        for one in map(placed, patches):
+            if not Path(one).exists():
+                raise BadSpec(
+                    f"There is no patch {one}.", next_step="check the path: it is relative to the file"
+                )
         words = [spec, *([guest] if guest != "auto" else []), *configs, *patches]
         if "name" in entry:
             words = [entry["name"], *more]

@@ -182,6 +182,8 @@ def test_paths_in_the_file_lie_beside_it(session, tmp_path):
         tmp_path,
         '[[kernel]]\nkernel = "source:6.12"\npatch = ["../p"]\nconfig = ["kasan", "./c"]\n',
     )
+    (tmp_path / "c").write_text("CONFIG_X=y\n")
+    (tmp_path / "../p").mkdir(exist_ok=True)
 
     made = matrix.run([file], root=tmp_path, say=lambda _: None).results[0].job
 
@@ -209,6 +211,7 @@ def test_kernels_by_configurations_by_cases(session, tmp_path):
         configs = [[]]
         """,
     )
+    (tmp_path / "odd").write_text("CONFIG_X=y\n")
 
     made = [one.job for one in matrix.run([file], root=tmp_path, say=lambda _: None).results]
 
@@ -313,7 +316,13 @@ def test_a_case_that_exists_nowhere_is_told_before_anything_runs(session, tmp_pa
         ("[[kernel]]\n", "names no kernel"),
         ('[[kernel]]\nkernel = "host"\nkernal = "x"\n', "no use for kernal"),
         ('[[kernel]]\nkernel = "host"\npatch = "one"\n', "patch takes a list of texts, not 'one'"),
-        ("[[kernel]]\nkernel = 5\n", "number 1: kernel takes a text, not 5"),
+        ("[[kernel]]\nkernel = 5\n", "number 1: kernel takes a text with a letter or digit, not 5"),
+        ('[[kernel]]\nkernel = ""\n', "kernel takes a text with a letter or digit, not ''"),
+        ('[[kernel]]\nkernel = "host"\nname = ".."\n', r"name takes .*, not '\.\.'"),
+        ('[[kernel]]\nkernel = "source"\nguest = "umll"\n', "guest takes auto, qemu or uml, not 'umll'"),
+        ('[[kernel]]\nkernel = "source"\nconfig = ["kasann"]\n', "no configuration fragment 'kasann'"),
+        ('configs = [["kasann"]]\n[[kernel]]\nkernel = "source"\n', "no configuration fragment 'kasann'"),
+        ('[[kernel]]\nkernel = "source"\npatch = ["none"]\n', "There is no patch .*/none"),
         ('cases = "suites/x"\n[[kernel]]\nkernel = "host"\n', "cases takes a list of texts"),
         ('configs = ["kasan"]\n[[kernel]]\nkernel = "host"\n', "configs takes a list of lists"),
         ('[kernel]\nkernel = "host"\n', "kernel takes a table for each one"),
