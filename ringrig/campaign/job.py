@@ -14,11 +14,14 @@ from pathlib import Path
 
 from ringrig import runs
 from ringrig.cache import writing
+from ringrig.errors import HostLacks, KernelUnavailable, NoSpace
 from ringrig.plugin.record import results
 
 _DONE = "job.json"
 INTERRUPTED = {2, 128 + signal.SIGINT, 128 + signal.SIGTERM}
 """Exit codes after Ctrl-C: pytest's, and of a process that it ended. interrupted() says whether it was."""
+_MENDED = {error.exit_code for error in (KernelUnavailable, HostLacks, NoSpace)}
+"""Exit codes of what is another time than it was: the network, this machine's programs, its disk."""
 _PROGRESS = "rig: "
 _FAULTY = re.compile(r"^!* ?(Interrupted: \d+ errors? during collection)", re.MULTILINE)
 
@@ -105,14 +108,15 @@ def do(
 
 
 def finished(job: Job, folder: Path, suite: str) -> Result | None:
-    """The result that `folder` holds of this very job, run with this suite."""
+    """The result that `folder` holds of this very job, run with this suite; none that a person could mend, nor half of one."""
     try:
         told = json.loads((folder / _DONE).read_text())
-    except (FileNotFoundError, ValueError):
+        mine = told["suite"] == suite and told["job"] == json.loads(json.dumps(asdict(job)))
+        code, seconds = told["exit_code"], told["seconds"]
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
         return None
-    if told["suite"] != suite or told["job"] != json.loads(json.dumps(asdict(job))):
-        return None
-    return read(job, folder, told["exit_code"], told["seconds"])
+    whole = code not in {0, 1} or ((folder / "results.jsonl").exists() and (folder / "run.json").exists())
+    return read(job, folder, code, seconds) if mine and whole and code not in _MENDED else None
 
 
 def read(job: Job, folder: Path, exit_code: int, seconds: float) -> Result:

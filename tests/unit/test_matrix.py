@@ -88,6 +88,24 @@ def test_a_job_that_was_interrupted_is_done_again(session, tmp_path):
     assert run_job(tmp_path / "job").exit_code == 0
 
 
+@pytest.mark.parametrize("code", [12, 14, 18])
+def test_what_can_be_mended_is_done_again(session, tmp_path, code):
+    """No network, a program that is not there, a full disk."""
+    session[1].extend([code, 0])
+
+    assert run_job(tmp_path / "job").exit_code == code
+    assert run_job(tmp_path / "job").exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "run.json", "job.json"])
+def test_half_a_folder_is_no_result(session, tmp_path, name):
+    """Somebody has removed a part of it, or emptied it."""
+    run_job(tmp_path / "job")
+    (tmp_path / "job" / name).unlink() if name != "job.json" else (tmp_path / "job" / name).write_text("{}")
+
+    assert finished(JOB, tmp_path / "job", "suite 1") is None
+
+
 def test_faulty_case_files_are_no_ctrl_c(session, tmp_path):
     """Though pytest's exit code is the same: the job has ended, and says why."""
     session[1].append("faulty")
