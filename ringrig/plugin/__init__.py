@@ -26,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
     context = prepare.prepare(config, progress)
     # Workers load it for themselves; a fault in it is to be told once, and before they start.
     known = KnownIssues.load(config.rootpath / "suites" / "known-issues.toml", context.plan)
-    config.pluginmanager.register(record.Record(config, context), "ringrig-record")
+    config.pluginmanager.register(record.begin(config, context), "ringrig-record")
     config.pluginmanager.register(verdict.Verdict(config, context, known), "ringrig-verdict")
     config.pluginmanager.register(prepare.ForWorkers(context), "ringrig-workers")
     config.pluginmanager.register(schedule, "ringrig-schedule")

@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from ringrig.cache import writing
 from ringrig.errors import BadSpec, NoSpace
 from ringrig.plugin.prepare import Context
 
@@ -163,6 +164,15 @@ class Record:
     @property
     def counts(self) -> Counter[str]:
         return Counter(self.outcomes.values())
+
+
+def begin(config: pytest.Config, context: Context) -> Record:
+    """The record of a run, or pytest.exit where its folder takes none."""
+    try:
+        with writing("the run folder", context.folder):
+            return Record(config, context)
+    except NoSpace as error:
+        pytest.exit(str(error), returncode=error.exit_code)
 
 
 def results(folder: Path) -> Iterator[dict[str, Any]]:

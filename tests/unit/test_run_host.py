@@ -288,22 +288,33 @@ def test_it(n):
 """
 
 
-def test_a_disk_that_fills_up(clone):
-    """Code 18 and one message; what is in results.jsonl is whole."""
-    small = [
-        "unshare",
-        "-rm",
-        "sh",
-        "-c",
-        'mount -t tmpfs -o size=32k none runs && "$@"; code=$?; cp -a runs kept; exit $code',
-        "sh",
-    ]
+def within(clone, *, size, first="true"):
+    """What goes before a command that finds a small file system in runs/, of which `first` may take some."""
     (clone.root / "runs").mkdir()
-    clone.write(test_it=LONG)
     if subprocess.run(["unshare", "-rm", "true"], check=False).returncode != 0:
         pytest.skip("no user namespaces here")
+    steps = (
+        f'mount -t tmpfs -o size={size} none runs && {first} && "$@"; code=$?; cp -a runs kept; exit $code'
+    )
+    return ["unshare", "-rm", "sh", "-c", steps, "sh"]
 
-    run = clone.pytest("-q", "--tb=line", before=small)
+
+def test_a_disk_that_is_full(clone):
+    """Code 18 and one message, before anything runs."""
+    clone.write(test_it=LONG)
+
+    run = clone.pytest("-q", before=within(clone, size="32k", first="head -c 32k /dev/zero > runs/full"))
+
+    assert run.returncode == 18, run.stdout
+    assert "No space left while writing the run folder" in run.stdout
+    assert "Traceback" not in run.stdout
+
+
+def test_a_disk_that_fills_up(clone):
+    """Code 18 and one message; what is in results.jsonl is whole."""
+    clone.write(test_it=LONG)
+
+    run = clone.pytest("-q", "--tb=line", before=within(clone, size="32k"))
 
     assert run.returncode == 18, run.stdout
     assert "cannot be written: No space left on device" in run.stdout

@@ -1,7 +1,9 @@
 """What a series refuses and what it survives: faulty arguments, a base without a verdict, a full disk, Ctrl-C; and --resume then."""
 
+import errno
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from fakes import kernel_tree, series_machine
@@ -77,6 +79,19 @@ def test_a_full_disk_is_named_and_can_be_gone_on_from(machine, tree, monkeypatch
     with pytest.raises(NoSpace):
         run(tree, said=said)
     assert "go on with: rig series --resume" in said[-1]
+
+
+def test_a_full_disk_leaves_no_folder_that_cannot_be_gone_on_with(machine, tree, monkeypatch):
+    """What is asked could not be kept."""
+
+    def full(path, *_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(NoSpace, match="the series' folder"):
+        run(tree)
+
+    assert list((tree.parent / "runs").iterdir()) == []
 
 
 def test_a_base_without_a_verdict_ends_the_series(machine, tree):
