@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import os
 import signal
 import sys
@@ -53,29 +55,44 @@ kernels: host · debian[:X.Y] · debian-uml[:X.Y] · source[:X.Y] · tree:PATH[@
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code (docs/exit-codes.md)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    from ringrig.errors import RigError
+    from ringrig.errors import NoSpace, RigError
 
-    if not given or given[0] in {"-h", "--help", "help"}:
-        sys.stdout.write(_USAGE)
-        return 0
-    name, rest = given[0], given[1:]
-    command = _COMMANDS.get(name)
     try:
-        if command is None:
-            from ringrig.errors import BadSpec
-
-            raise BadSpec(f"There is no command {name!r}.", next_step=f"take one of: {', '.join(_COMMANDS)}")
-        return command(rest)
+        code = _command(given)
+        print(end="", flush=True)
+        return code
     except RigError as error:
         print(f"rig: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("\nrig: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough; Python must not complain while it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        _hush()
         return 0
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        _hush()
+        place = error.filename or "standard output"
+        print(f"rig: No space left while writing {place}.\n  next: free some space there", file=sys.stderr)
+        return NoSpace.exit_code
+
+
+def _hush() -> None:
+    """Python must not complain while it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _command(given: list[str]) -> int:
+    if not given or given[0] in {"-h", "--help", "help"}:
+        sys.stdout.write(_USAGE)
+        return 0
+    if (command := _COMMANDS.get(given[0])) is None:
+        from ringrig.errors import BadSpec
+
+        raise BadSpec(f"There is no command {given[0]!r}.", next_step=f"take one of: {', '.join(_COMMANDS)}")
+    return command(given[1:])
 
 
 def say(line: str) -> None:
@@ -314,4 +331,6 @@ if __name__ == "__main__":
     for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C, unless nohup has it ignored: nothing is lost
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # None where it is closed; of an old locale it lacks letters
+        sys.stdout.reconfigure(errors="replace")
     sys.exit(main())

@@ -35,6 +35,29 @@ def test_an_unknown_command_is_a_bad_spec(capsys):
     assert "run, build, test, doctor" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["-h"], ["history"]])
+def test_what_is_printed_finds_no_space(words):
+    """Not what 1 stands for, and no traceback: more than a buffer holds, or less."""
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "ringrig.cli", *words]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+    assert (done.returncode, done.stderr.partition(".")[0]) == (
+        18,
+        "rig: No space left while writing standard output",
+    )
+
+
+def test_a_locale_that_lacks_letters():
+    """A question mark stands for them."""
+    old = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "ringrig.cli", "-h"]
+    done = subprocess.run(command, env=old, capture_output=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"usage: rig COMMAND ?" in done.stdout
+
+
 def test_an_error_of_the_rig_is_a_message_and_its_code(monkeypatch, capsys):
     """Never a traceback."""
 
