@@ -5,6 +5,7 @@ Kernels are found or built here, one after the other, and travel with the suite 
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import os
@@ -289,6 +290,10 @@ class _Client(Client):
         except BaseException:
             self.close(timeout=2)  # type: ignore[no-untyped-call]
             raise
+
+    async def _start(self, timeout: Any = None, **options: Any) -> None:
+        """dask knows no limit where something takes the connection and says nothing: an SSH tunnel, another server."""
+        await asyncio.wait_for(super()._start(timeout, **options), CONNECT_SECONDS)  # type: ignore[no-untyped-call]
 
 
 def connect(address: str) -> Client:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -41,6 +42,15 @@ def test_a_cluster_that_is_away(campaign, monkeypatch, tmp_path):
         pass
     made = [one for one in gc.get_objects() if type(one) is clusters._Client]
     assert {one.status for one in made} <= {"closed"}
+
+
+def test_a_port_that_says_nothing(campaign, monkeypatch):
+    """Something takes the connection that is no scheduler: dask would wait for ever."""
+    monkeypatch.setattr(clusters, "CONNECT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"tcp://127.0.0.1:{mute.getsockname()[1]}"
+        with pytest.raises(ClusterAway, match="No scheduler answers"), campaign.crew(address):
+            pass
 
 
 def test_no_worker_that_could_take_a_job(scheduler, campaign, tmp_path, monkeypatch):
