@@ -30,8 +30,9 @@ FILES = (
     "io_uring.c",
     "io_uring.h",
     "poll.c",
+    "rsrc.c",
 )
-"""Of io_uring/: where provided buffers live."""
+"""Of io_uring/: where provided buffers live; rsrc.c pins their rings' pages in 6.1."""
 _SWITCH = Path(__file__).resolve().parents[2] / "mutants/kernel"
 _ERROR = re.compile(r"([\w./-]+):(\d+):(\d+): (?:fatal )?error: (.*)")
 _USED = re.compile(r"([\w./-]+):(\d+):(\d+): note: in (?:expansion|definition) of macro ")

@@ -21,6 +21,8 @@ from ringrig.uring.ring import Ring
 from ringrig.uring.structs import io_uring_buf_reg, io_uring_params
 from ringrig.uring.syscalls import NR_CLOSE, NR_MMAP, NR_MUNMAP, run, table
 
+_BGID = 700
+"""Beyond 6.1's array of 64 groups, which come and go with their io_uring."""
 _ENTRIES = 512
 """Of a ring of two pages: later kernels map a single one into no vmalloc space."""
 _GROUPS = 256
@@ -69,11 +71,11 @@ def _calls(rounds: int, *calls: tuple[int, ...], refused: Sequence[int] = ()) ->
 
 
 class _Registration:
-    """Of group 7: the calls that make and end it, as rows of a table, which must not outlive it."""
+    """Of one group: the calls that make and end it, as rows of a table, which must not outlive it."""
 
     def __init__(self, ring: Ring, addr: int, *, flags: int = 0) -> None:
-        self._made = io_uring_buf_reg(ring_addr=addr, ring_entries=_ENTRIES, bgid=7, flags=flags)
-        self._ended = io_uring_buf_reg(bgid=7)
+        self._made = io_uring_buf_reg(ring_addr=addr, ring_entries=_ENTRIES, bgid=_BGID, flags=flags)
+        self._ended = io_uring_buf_reg(bgid=_BGID)
         call = libc.NR_IO_URING_REGISTER
         self.make = (call, ring.fd, c.IORING_REGISTER_PBUF_RING, ctypes.addressof(self._made), 1)
         self.end = (call, ring.fd, c.IORING_UNREGISTER_PBUF_RING, ctypes.addressof(self._ended), 1)
@@ -111,8 +113,8 @@ def register_over_an_emptied_group(rounds: int) -> None:
     with on_a_ring() as (ring, _):
         group = _Registration(ring, 0, flags=c.IOU_PBUF_RING_MMAP)
         steps = (
-            request(c.IORING_OP_PROVIDE_BUFFERS, 1, len=64, buf_group=7, flags=c.IOSQE_CQE_SKIP_SUCCESS),
-            request(c.IORING_OP_REMOVE_BUFFERS, 1, buf_group=7, flags=c.IOSQE_CQE_SKIP_SUCCESS),
+            request(c.IORING_OP_PROVIDE_BUFFERS, 1, len=64, buf_group=_BGID, flags=c.IOSQE_CQE_SKIP_SUCCESS),
+            request(c.IORING_OP_REMOVE_BUFFERS, 1, buf_group=_BGID, flags=c.IOSQE_CQE_SKIP_SUCCESS),
         )
         slots = ring.params.sq_entries
         ctypes.memmove(ring.sqes, b"".join(bytes(step.sqe) for step in steps) * (slots // 2), 64 * slots)
@@ -131,7 +133,7 @@ def map_kernel_memory(rounds: int) -> None:
     with on_a_ring() as (ring, _):
         group = _Registration(ring, 0, flags=c.IOU_PBUF_RING_MMAP)
         size = MERGED.size(_ENTRIES)
-        mapping = (NR_MMAP, 0, size, libc.PROT_READ, libc.MAP_SHARED, ring.fd, mmap_offset(7))
+        mapping = (NR_MMAP, 0, size, libc.PROT_READ, libc.MAP_SHARED, ring.fd, mmap_offset(_BGID))
         first = table(group.make, mapping, group.end)
         run(first)
         addr = first[1].result
@@ -144,7 +146,7 @@ def map_too_little(rounds: int) -> None:
     """Register a ring of two pages in kernel memory, map one, which is refused, unregister it."""
     with on_a_ring() as (ring, _):
         group = _Registration(ring, 0, flags=c.IOU_PBUF_RING_MMAP)
-        page = (NR_MMAP, 0, libc.PAGE_SIZE, libc.PROT_READ, libc.MAP_SHARED, ring.fd, mmap_offset(7))
+        page = (NR_MMAP, 0, libc.PAGE_SIZE, libc.PROT_READ, libc.MAP_SHARED, ring.fd, mmap_offset(_BGID))
         _calls(rounds, group.make, page, group.end, refused=[1])
 
 

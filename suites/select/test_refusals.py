@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from ringrig.model.profiles import Profile
 from ringrig.model.subject import Subject
 from ringrig.uring import consts as c
 from ringrig.uring.floods import request
@@ -42,6 +43,21 @@ def test_an_operation_that_takes_no_buffer_says_so(ring: Subject, group: Group, 
     cqe = ring.ring.complete()[0]
 
     assert (cqe.res, cqe.flags) == (-errno.EOPNOTSUPP, 0)
+    assert group.read(length=1).bid == 4
+
+
+def test_a_send_says_whether_it_takes_one(ring: Subject, group: Group, profile: Profile) -> None:
+    """IOSQE_BUFFER_SELECT with SEND, of no file: -EBADF, and before it could select -EOPNOTSUPP; the buffer stays.
+
+    io_init_req(): the operation is asked first
+    """
+    group.publish(4)
+    selecting(ring.ring, c.IORING_OP_SEND, -1, bgid=group.bgid, length=4)
+
+    cqe = ring.ring.complete()[0]
+
+    error = errno.EBADF if "send_select" in profile.traits else errno.EOPNOTSUPP
+    assert (cqe.res, cqe.flags) == (-error, 0)
     assert group.read(length=1).bid == 4
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from ringrig.kernel import fragments
 from ringrig.kernel.repo import git
 
-_VNG = Path(sys.executable).parent / "vng"
+_TOOLS = Path(sys.executable).parent
 _PATCHES = 5
 
 
@@ -36,8 +36,8 @@ def main(folder: Path, numbers: list[int]) -> None:
             where=folder / "linux",
         )
         _configure(tree)
-        build, cpu = _timed([str(_VNG), "--build", "-j", str(os.cpu_count())], tree)
-        boot, _ = _timed([str(_VNG), "--disable-kvm", "-r", ".", "--exec", "true"], tree)
+        build, cpu = _timed(["vng", "--build", "-j", str(os.cpu_count())], tree)
+        boot, _ = _timed(["vng", "--disable-kvm", "-r", ".", "--exec", "true"], tree)
         print(f"{number}\t{build:.0f}\t{cpu:.0f}\t{boot:.1f}", flush=True)
 
 
@@ -52,7 +52,15 @@ def _timed(argv: list[str], where: Path) -> tuple[float, float]:
     """Seconds by the clock, and of CPU in all its processes. What it says goes to FOLDER/cold.log."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     with (where.parent / "cold.log").open("ab") as log:
-        subprocess.run(argv, cwd=where, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True)
+        subprocess.run(
+            argv,
+            cwd=where,
+            env={**os.environ, "PATH": f"{_TOOLS}:{os.environ['PATH']}"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            check=True,
+        )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return time.monotonic() - began, cpu
