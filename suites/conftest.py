@@ -85,6 +85,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "crashes: can take the kernel down on a broken kernel; left out on host and ssh unless asked for",
     )
     config.addinivalue_line(
+        "markers", "exhaustive: takes minutes; left out unless named, or asked for with -m exhaustive"
+    )
+    config.addinivalue_line(
         "markers", "slow: takes long where the processor is emulated; -m 'not slow' leaves it out"
     )
     config.addinivalue_line(

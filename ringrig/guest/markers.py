@@ -7,6 +7,7 @@ from typing import Protocol
 MARKERS = (
     "needs(*capabilities): skip, naming the missing ones, unless the kernel has them",
     "slow: takes long where the processor is emulated; -m 'not slow' leaves it out",
+    "exhaustive: takes minutes; left out unless named, or asked for with -m exhaustive",
     "crashes: can take the kernel down on a broken kernel; left out on host and ssh unless asked for",
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from ringrig.guest.markers import register
@@ -36,8 +38,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Without a kernel a case has nothing to run on; with a shared one those that may crash it are left
-    out.
+    out, and with any those that take minutes.
     """
+    named = [argument.partition("::")[2] for argument in config.args if "::" in argument]
+    if "exhaustive" not in config.option.markexpr:
+        _leave_out(
+            config,
+            items,
+            lambda item: (
+                item.get_closest_marker("exhaustive") is not None
+                and not any(item.nodeid.partition("::")[2].startswith(one) for one in named)
+            ),
+        )
     kernel = config.getoption("kernel")
     if not kernel and config.option.collectonly:
         return
@@ -48,7 +60,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             )
         return
     if (kernel == "host" or kernel.startswith("ssh:")) and not config.getoption("crashing"):
-        left_out = [item for item in items if item.get_closest_marker("crashes")]
-        if left_out:
-            items[:] = [item for item in items if not item.get_closest_marker("crashes")]
-            config.hook.pytest_deselected(items=left_out)
+        _leave_out(config, items, lambda item: item.get_closest_marker("crashes") is not None)
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item], which: Callable[[pytest.Item], bool]) -> None:
+    if left_out := [item for item in items if which(item)]:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)

@@ -30,7 +30,7 @@ READS = {
     "by_a_vector": Transfer(op=Op.READV, ready=4096, length=1024),
     "skipping_its_completion": Transfer(op=Op.READ, ready=1024, skip_success=True),
 }
-POLLED = {name: READS[name] for name in ("a_part", "to_the_brim", "more_than_room")}
+POLLED = {name: READS[name] for name in ("a_part", "to_the_brim", "more_than_room", "by_a_vector")}
 each_read = pytest.mark.parametrize("call", READS.values(), ids=READS)
 each_issue = pytest.mark.parametrize("issue", Issue, ids=lambda issue: issue.value)
 each_kind = pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)

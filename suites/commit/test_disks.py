@@ -13,7 +13,7 @@ from ringrig.uring import consts as c
 from ringrig.uring.disks import PolledDisk, loop_disk
 from ringrig.uring.group import Group, bids, legacy
 from ringrig.uring.memory import Arena
-from ringrig.uring.requests import selecting
+from ringrig.uring.requests import Vector, selecting
 
 pytestmark = pytest.mark.ends_within(5)
 
@@ -99,12 +99,15 @@ def test_two_on_their_way_have_two_buffers(ring: Subject, disk: int, flags: int,
 @pytest.mark.needs("polled_disk", "iopoll")
 @pytest.mark.parametrize("disk", ["null_blk"], indirect=True)
 @each_kind
-def test_a_polled_read(make_ring: Callable[..., Subject], disk: int, kind: Kind) -> None:
+@pytest.mark.parametrize("opcode", [c.IORING_OP_READ, c.IORING_OP_READV], ids=["read", "readv"])
+def test_a_polled_read(make_ring: Callable[..., Subject], disk: int, opcode: int, kind: Kind) -> None:
     """The same on a ring that polls the disk (IORING_SETUP_IOPOLL). io_do_iopoll()"""
     ring = make_ring(flags=c.IORING_SETUP_IOPOLL)
     group = three_buffers(ring, kind)
 
-    cqe = group.read(disk, length=SIZE)
+    vector = Vector(SIZE) if opcode == c.IORING_OP_READV else None
+    selecting(ring.ring, opcode, disk, bgid=group.bgid, length=SIZE, vector=vector).off = 0
+    cqe = ring.ring.complete()[0]
 
     assert Reply.of(cqe.res, cqe.flags) == Reply(res=SIZE, bid=5)
     assert group.content(5, SIZE) == DATA[:SIZE]

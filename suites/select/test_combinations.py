@@ -1,9 +1,11 @@
-"""Operations, stocks, lengths, data and ways to issue: every two of them together in a case."""
+"""Operations, stocks, lengths, data and ways to issue: every two of them together in a case; or, if asked for, all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import product
 
 import pytest
 
@@ -14,8 +16,8 @@ from ringrig.model.scene import Afterwards, Scene
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import NEEDS, Buffer, Issue, Kind, Op, Stock, Then, Transfer
 from ringrig.uring import consts as c
-
-pytestmark = pytest.mark.ends_within(3)
+from ringrig.uring.memory import Arena
+from ringrig.uring.ring import Ring
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,21 +65,24 @@ def _cases(kind: str, stocks: Mapping[str, Stock | None]) -> dict[str, object]:
     for name, stock, how, length, ready in pairwise([op.value for op in Op], stocks, HOW, LENGTHS, READY):
         op = Op(name)
         wanted = "whole" if op.multishot else length
-        call = Transfer(
-            op=op,
-            issue=HOW[how].issue,
-            length=LENGTHS[wanted],
-            ready=READY[ready],
-            then=(Then.CANCEL,) * op.multishot,
-        )
-        needs = [need for need in (NEEDS.get(op), HOW[how].needs) if need]
+        call = _transfer(op, how, LENGTHS[wanted], READY[ready])
         case = f"{name}-{kind}_{stock}-{how}-{wanted}-{ready}"
-        found[case] = pytest.param(
-            call, stocks[stock], HOW[how].flags, id=case, marks=[pytest.mark.needs(*needs)] if needs else []
-        )
+        found[case] = pytest.param(call, stocks[stock], HOW[how].flags, id=case, marks=_needs(op, how))
     return found
 
 
+def _transfer(op: Op, how: str, length: int, ready: int) -> Transfer:
+    return Transfer(
+        op=op, issue=HOW[how].issue, length=length, ready=ready, then=(Then.CANCEL,) * op.multishot
+    )
+
+
+def _needs(op: Op, how: str) -> list[pytest.MarkDecorator]:
+    needs = [need for need in (NEEDS.get(op), HOW[how].needs) if need]
+    return [pytest.mark.needs(*needs)] if needs else []
+
+
+@pytest.mark.ends_within(3)
 @pytest.mark.parametrize("call, stock, flags", {**_cases("ring", RINGS), **_cases("legacy", LEGACY)}.values())
 def test_every_two_together(
     make_ring: Callable[..., Subject], profile: Profile, call: Transfer, stock: Stock | None, flags: int
@@ -94,3 +99,30 @@ def test_every_two_together(
 
     assert got == expect(call, stock, profile.traits)
     assert scene.afterwards() == Afterwards()
+
+
+@pytest.mark.exhaustive
+@pytest.mark.ends_within(60)
+@pytest.mark.parametrize("stocks", [RINGS, LEGACY], ids=["ring", "legacy"])
+@pytest.mark.parametrize(
+    "op, how",
+    [pytest.param(op, how, id=f"{op.value}-{how}", marks=_needs(op, how)) for op, how in product(Op, HOW)],
+)
+def test_all_together(profile: Profile, op: Op, how: str, stocks: Mapping[str, Stock | None]) -> None:
+    """One operation, issued in one way, with each stock, length and amount of data: a ring of its own for each combination.
+
+    All that are wrong are named, each with the first difference.
+    """
+    wrong = {}
+    lengths = {"whole": 0} if op.multishot else LENGTHS
+    for stock, length, ready in product(stocks, lengths, READY):
+        call = _transfer(op, how, lengths[length], READY[ready])
+        if meaningless(call, stocks[stock], profile.traits):
+            continue
+        with closing(Subject(Ring(8, HOW[how].flags), Arena())) as subject:
+            scene = Scene(subject, stocks[stock], profile.traits)
+            got, after = scene.run(call), scene.afterwards()
+        want = expect(call, stocks[stock], profile.traits)
+        if (got, after) != (want, Afterwards()):
+            wrong[f"{stock}-{length}-{ready}"] = want.against(got)[0] if got != want else after
+    assert not wrong

@@ -23,7 +23,7 @@ def argv(box, command, *, scratch):
 
 def install(patch=setattr):
     patch(Box, "argv", argv)
-    patch(qemu, "BOOT_SECONDS", 1.0)
+    patch(qemu, "BOOT_SECONDS", 3.0)
     patch(accel, "TCG_SLOWNESS", 1.0)
     patch(accel, "SILENCE_SECONDS", 0.7)
     patch(machine, "AGENT_SECONDS", 1.0)

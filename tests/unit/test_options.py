@@ -88,6 +88,19 @@ def test_other_tests_want_none(run, pytester):
     assert run("tests").ret == 0
 
 
+def test_cases_that_take_minutes_are_left_out(run, pytester):
+    """On every kernel and by `rig mutate`'s collection, unless they are named, or asked for by their marker."""
+    (pytester.path / "suites/test_a.py").write_text(
+        "import pytest\ndef test_a(): pass\n@pytest.mark.exhaustive\n@pytest.mark.parametrize('n', [1, 2])\ndef test_b(n): pass\n"
+    )
+    collect = ("--kernel", "host", "--collect-only", "-q")
+
+    run(*collect).stdout.fnmatch_lines(["*1/3 tests collected*2 deselected*"])
+    run("--collect-only", "-q").stdout.fnmatch_lines(["*1/3 tests collected*2 deselected*"])
+    run(*collect, "-m", "exhaustive").stdout.fnmatch_lines(["*2/3 tests collected*"])
+    run(*collect, "suites/test_a.py::test_b[2]").stdout.fnmatch_lines(["1 test collected*"])
+
+
 def test_cases_that_may_crash_are_left_out_on_the_running_kernel(run, pytester):
     """Unless they are asked for."""
     (pytester.path / "suites/test_a.py").write_text(
