@@ -244,9 +244,9 @@ class _Course:
     def _would_block(self) -> str:
         if self.call.op in {Op.READ, Op.READV}:
             return self._fail(errno.EAGAIN, f"{_RW} io_read(): -EAGAIN, and REQ_F_NOWAIT")
-        loses = self._at_selection or "dontwait_keeps_buffer" not in self.traits
+        keeps = self.call.op is Op.READ_MULTISHOT or "dontwait_keeps_buffer" in self.traits
         why = f"{_NET} io_recv(), {_RW} io_read_mshot(): -EAGAIN, and REQ_F_NOWAIT"
-        return self._fail(errno.EAGAIN, why, loses=loses)
+        return self._fail(errno.EAGAIN, why, loses=self._at_selection or not keeps)
 
     def _event(self, event: Then) -> str:
         """Something happens to a request that waits."""

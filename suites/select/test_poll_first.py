@@ -118,8 +118,8 @@ def test_an_incremental_buffer_goes_on(ring: Subject, make_wire: Callable[..., W
 
 @pytest.mark.needs("bundle")
 def test_a_bundle_takes_all_it_needs(ring: Subject, make_wire: Callable[..., Wire]) -> None:
-    """100 bytes are there for a bundle of 128: both buffers with one completion. io_queue_async(), io_recv()"""
-    shelf, wire = Shelf(ring, SIZES), make_wire()
+    """100 bytes are there (TCP) for a bundle of 128: both buffers with one completion. io_queue_async(), io_recv()"""
+    shelf, wire = Shelf(ring, SIZES), make_wire(tcp=True)
     wire.feed(incoming(0, 100))
     sqe = selecting(ring.ring, c.IORING_OP_RECV, wire.near, bgid=BGID, length=128)
     sqe.ioprio, sqe.user_data = c.IORING_RECVSEND_BUNDLE | c.IORING_RECVSEND_POLL_FIRST, REQUEST

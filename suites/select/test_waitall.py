@@ -56,11 +56,11 @@ def test_a_short_datagram_breaks_the_link(ring: Subject, kind: Kind) -> None:
 def test_what_was_cut_before_does_not_count(
     ring: Subject, make_wire: Callable[..., Wire], before: int, opcode: int, kind: Kind
 ) -> None:
-    """A datagram of 100 bytes is cut to 64; then MSG_WAITALL of 64 from a stream has them all, so what is linked behind runs.
+    """A datagram of 100 bytes is cut to 64; then MSG_WAITALL of 64 from a TCP stream has them all, so what is linked behind runs.
 
     A ring keeps a request's memory for the next, msg_flags with MSG_TRUNC in it. io_recv(), io_recvmsg()
     """
-    shelf, wire = Shelf(ring, SIZES, kind=kind), make_wire()
+    shelf, wire = Shelf(ring, SIZES, kind=kind), make_wire(tcp=True)
     wire.feed(incoming(0, 64))
     near, far = _pair(ring, socket.SOCK_DGRAM)
     found = []
