@@ -95,4 +95,4 @@ def test_what_is_linked_runs_in_a_worker_too(
     assert (other.res, other.bid) == (1, next_one)
     assert found == [Reply(res=20, bid=own)]
     assert shelf.written() == {own: incoming(0, 20), next_one: bytes(1)}
-    assert shelf.left() == [(0xFFFE, 64)]
+    assert shelf.group.read(length=1).bid == 0xFFFE
