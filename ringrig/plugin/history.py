@@ -71,7 +71,7 @@ def _keep(folder: Path, root: Path) -> None:
         run["began"],
         run["label"],
         run.get("ran", {}).get("running_build_id") or run["build_id"] or "",
-        run["versions"]["ringrig"],
+        f"{run['versions']['ringrig']}{', judged by ' + judge if (judge := run.get('judged_by')) else ''}",
     )
     (root / "runs").mkdir(exist_ok=True)
     with _open(root / "runs" / _FILE) as file:

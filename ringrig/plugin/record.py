@@ -50,6 +50,7 @@ class Record:
                 "label": context.plan.label,
                 "release": context.plan.release,
                 "build_id": context.plan.build_id,
+                "judged_by": context.plan.profile,
                 "notes": context.notes,
                 "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                 "command": [sys.executable, "-m", "pytest", *config.invocation_params.args],

@@ -15,7 +15,7 @@ from ringrig.report import history as reports
 CASE = "suites/x/test_a.py::test_1"
 
 
-def a_run(root, name, outcome, *, kernel="source:6.12", build="abc", suite="1", seconds=0.5):
+def a_run(root, name, outcome, *, kernel="source:6.12", build="abc", suite="1", judge=None, seconds=0.5):
     """A finished run folder, kept in the clone's history; returns the note."""
     folder = root / "runs" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -25,6 +25,7 @@ def a_run(root, name, outcome, *, kernel="source:6.12", build="abc", suite="1", 
         "build_id": None,
         "ran": {"running_build_id": build},
         "versions": {"ringrig": suite},
+        "judged_by": judge,
     }
     (folder / "run.json").write_text(json.dumps(about))
     line = {"nodeid": CASE, "outcome": outcome, "seconds": seconds}
@@ -69,10 +70,16 @@ def test_all_cases_that_waver(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("second", "flaky"),
-    [({}, True), ({"build": "abd"}, False), ({"suite": "2"}, False), ({"kernel": "debian:6.1"}, False)],
+    [
+        ({}, True),
+        ({"build": "abd"}, False),
+        ({"suite": "2"}, False),
+        ({"kernel": "debian:6.1"}, False),
+        ({"judge": "debian:6.1"}, False),
+    ],
 )
 def test_a_case_is_flaky_on_one_build_with_one_suite(tmp_path, second, flaky):
-    """What passed before the kernel or the suite was changed is no sign of chance."""
+    """What passed before the kernel or the suite was changed, or by another profile, is no sign of chance."""
     a_run(tmp_path, "r1", "passed")
     a_run(tmp_path, "r2", "failed", **second)
 
