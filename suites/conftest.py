@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from ringrig.guest.markers import register
 from ringrig.model.bugs import shown_by
 from ringrig.model.calls import registration
 from ringrig.model.profiles import Deviation, Profile, load_profile, profile_for
@@ -77,19 +78,7 @@ def expected_profile() -> Profile:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "needs(*capabilities): skip, naming the missing ones, unless the kernel has them"
-    )
-    config.addinivalue_line(
-        "markers",
-        "crashes: can take the kernel down on a broken kernel; left out on host and ssh unless asked for",
-    )
-    config.addinivalue_line(
-        "markers", "exhaustive: takes minutes; left out unless named, or asked for with -m exhaustive"
-    )
-    config.addinivalue_line(
-        "markers", "slow: takes long where the processor is emulated; -m 'not slow' leaves it out"
-    )
+    register(config)
     config.addinivalue_line(
         "markers",
         "regression(bug): shows that bug of suites/regressions/bugs.toml; set as cases are collected",
