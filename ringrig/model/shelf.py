@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Kind, Reply, incoming
+from ringrig.uring import consts as c
 from ringrig.uring.group import Group, legacy
-from ringrig.uring.requests import cancel, selecting
+from ringrig.uring.requests import Vector, cancel, selecting
 from ringrig.uring.ring import Ring
 from ringrig.uring.structs import io_uring_sqe
 
@@ -126,8 +127,12 @@ class Shelf:
     def queue(
         self, opcode: int, fd: int, *, length: int = 0, ioprio: int = 0, msg_flags: int = 0, flags: int = 0
     ) -> io_uring_sqe:
-        """Queue a request that selects from the group, and may have other fields set before it is submitted."""
-        sqe = selecting(self.ring, opcode, fd, bgid=BGID, length=length)
+        """Queue a request that selects from the group, and may have other fields set before it is submitted.
+
+        `length` is of the SQE, or of the one iovec of READV and RECVMSG.
+        """
+        vector = Vector(length) if opcode in {c.IORING_OP_READV, c.IORING_OP_RECVMSG} else None
+        sqe = selecting(self.ring, opcode, fd, bgid=BGID, length=length, vector=vector)
         sqe.ioprio, sqe.msg_flags, sqe.user_data = ioprio, msg_flags, REQUEST
         sqe.flags |= flags
         return sqe

@@ -65,5 +65,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _leave_out(config: pytest.Config, items: list[pytest.Item], which: Callable[[pytest.Item], bool]) -> None:
     if left_out := [item for item in items if which(item)]:
-        items[:] = [item for item in items if item not in left_out]
+        items[:] = [item for item in items if not which(item)]
         config.hook.pytest_deselected(items=left_out)

@@ -171,9 +171,7 @@ def test_a_request_that_waits_holds_nothing(shelf: Shelf, wire: Wire, pipe: Pipe
 
 def all_ends_short(shelf: Shelf, wire: Wire, opcode: int) -> None:
     wire.feed(incoming(0, 24))
-    vector = Vector(64) if opcode == c.IORING_OP_RECVMSG else None
-    sqe = selecting(shelf.ring, opcode, wire.near, bgid=BGID, length=64, vector=vector)
-    sqe.msg_flags = socket.MSG_WAITALL
+    shelf.queue(opcode, wire.near, length=64, msg_flags=socket.MSG_WAITALL)
     shelf.ring.submit()
     found = [Reply.of(cqe.res, cqe.flags) for cqe in shelf.ring.cqes()]
 

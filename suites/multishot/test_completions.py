@@ -9,11 +9,10 @@ from itertools import groupby
 import pytest
 
 from ringrig.model.profiles import Profile
-from ringrig.model.shelf import BGID, Shelf
+from ringrig.model.shelf import Shelf
 from ringrig.model.subject import Subject
-from ringrig.model.transfer import Kind, Reply, incoming
+from ringrig.model.transfer import RECVMSG_HEADER, Kind, Reply, incoming
 from ringrig.uring import consts as c
-from ringrig.uring.requests import Vector, selecting
 from ringrig.uring.wire import Wire
 
 pytestmark = [pytest.mark.needs("recv_multishot"), pytest.mark.ends_within(3)]
@@ -21,8 +20,6 @@ pytestmark = [pytest.mark.needs("recv_multishot"), pytest.mark.ends_within(3)]
 each_kind = pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
 _MULTISHOT = c.IORING_RECV_MULTISHOT
 _BEHIND = 77
-_HEADER = 16
-"""struct io_uring_recvmsg_out: namelen, controllen, payloadlen, flags."""
 each_opcode = pytest.mark.parametrize(
     "opcode", [c.IORING_OP_RECV, c.IORING_OP_RECVMSG], ids=["recv", "recvmsg"]
 )
@@ -90,14 +87,12 @@ def test_two_take_turns(
     io_recv_finish(): MULTISHOT_MAX_RETRY; no byte is lost or told twice
     """
     ring = make_ring(entries=64)
-    size = 1 if opcode == c.IORING_OP_RECV else 1 + _HEADER
+    size = 1 if opcode == c.IORING_OP_RECV else 1 + RECVMSG_HEADER.size
     shelf = Shelf(ring, dict.fromkeys(range(200, 302), size), kind=kind)
     for user_data in (1, 2):
         wire = make_wire()
         wire.feed(incoming(0, 50))
-        vector = Vector(0) if opcode == c.IORING_OP_RECVMSG else None
-        sqe = selecting(ring.ring, opcode, wire.near, bgid=BGID, vector=vector)
-        sqe.ioprio, sqe.user_data = _MULTISHOT, user_data
+        shelf.queue(opcode, wire.near, ioprio=_MULTISHOT).user_data = user_data
 
     found = ring.ring.complete(100)
 

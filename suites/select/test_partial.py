@@ -13,7 +13,7 @@ from ringrig.model.subject import Subject
 from ringrig.model.transfer import Kind, Reply, incoming
 from ringrig.uring import consts as c
 from ringrig.uring.counters import settled
-from ringrig.uring.requests import Vector, selecting
+from ringrig.uring.requests import selecting
 from ringrig.uring.wire import Wire
 
 pytestmark = pytest.mark.ends_within(3)
@@ -35,9 +35,7 @@ def test_a_part_is_kept_until_the_rest_comes(
     shelf = Shelf(ring, {5: 64, 2: 32}, kind=kind)
     wire = make_wire()
     wire.feed(incoming(0, 20))
-    vector = Vector(64) if opcode == c.IORING_OP_RECVMSG else None
-    sqe = selecting(ring.ring, opcode, wire.near, bgid=BGID, length=64, vector=vector)
-    sqe.msg_flags, sqe.user_data = socket.MSG_WAITALL, REQUEST
+    shelf.queue(opcode, wire.near, length=64, msg_flags=socket.MSG_WAITALL)
     assert ring.ring.submit() == 1
     other = shelf.group.read(length=8)
 
@@ -63,9 +61,7 @@ def test_part_after_part_comes(
     io_recv(), io_recvmsg(): min_ret is what is still wanted
     """
     shelf, wire = Shelf(ring, {5: 64, 2: 32}, kind=kind), make_wire()
-    vector = Vector(64) if opcode == c.IORING_OP_RECVMSG else None
-    sqe = selecting(ring.ring, opcode, wire.near, bgid=BGID, length=64, vector=vector)
-    sqe.msg_flags, sqe.user_data = socket.MSG_WAITALL, REQUEST
+    shelf.queue(opcode, wire.near, length=64, msg_flags=socket.MSG_WAITALL)
     assert ring.ring.submit() == 1
 
     for done in (0, 10):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -121,8 +121,7 @@ def test_a_bundle_takes_all_it_needs(ring: Subject, make_wire: Callable[..., Wir
     """100 bytes are there (TCP) for a bundle of 128: both buffers with one completion. io_queue_async(), io_recv()"""
     shelf, wire = Shelf(ring, SIZES), make_wire(tcp=True)
     wire.feed(incoming(0, 100))
-    sqe = selecting(ring.ring, c.IORING_OP_RECV, wire.near, bgid=BGID, length=128)
-    sqe.ioprio, sqe.user_data = c.IORING_RECVSEND_BUNDLE | c.IORING_RECVSEND_POLL_FIRST, REQUEST
+    queue(ring, wire, replace(RECEIVES["recv_bundle"], length=128))
 
     assert shelf.to_the_end() == [Reply(res=100, bid=5)]
     assert shelf.written() == spread(SIZES, (64, 36))

@@ -6,12 +6,10 @@ import os
 
 import pytest
 
-from ringrig.model.shelf import BGID, REQUEST, Shelf, spread
+from ringrig.model.shelf import Shelf, spread
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Kind, Reply, incoming
 from ringrig.uring import consts as c
-from ringrig.uring.requests import Vector, selecting
-from ringrig.uring.structs import io_uring_sqe
 
 pytestmark = pytest.mark.ends_within(3)
 
@@ -31,15 +29,6 @@ def fd(ring: Subject, request: pytest.FixtureRequest) -> int:
     return file
 
 
-def queue(ring: Subject, opcode: int, fd: int, *, flags: int = 0) -> io_uring_sqe:
-    vector = Vector(64) if opcode == c.IORING_OP_READV else None
-    length = 64 if opcode == c.IORING_OP_READ else 0
-    sqe = selecting(ring.ring, opcode, fd, bgid=BGID, length=length, vector=vector)
-    sqe.user_data = REQUEST
-    sqe.flags |= flags
-    return sqe
-
-
 @each_kind
 @each_issue
 @pytest.mark.parametrize("opcode", OPS.values(), ids=OPS)
@@ -51,7 +40,7 @@ def test_the_position_moves_by_what_came(ring: Subject, fd: int, opcode: int, fl
     shelf = Shelf(ring, SIZES, kind=kind)
     found, positions = [], []
     for _ in range(3):
-        queue(ring, opcode, fd, flags=flags)
+        shelf.queue(opcode, fd, length=64, flags=flags)
         found += [reply.res for reply in shelf.to_the_end()]
         positions.append(os.lseek(fd, 0, os.SEEK_CUR))
 
@@ -67,7 +56,7 @@ def test_an_offset_leaves_the_position(ring: Subject, fd: int, opcode: int, kind
     os.lseek(fd, 7, os.SEEK_SET)
     found = []
     for offset in (10, 90):
-        queue(ring, opcode, fd).off = offset
+        shelf.queue(opcode, fd, length=64).off = offset
         found += shelf.to_the_end()
 
     assert found == [Reply(res=64, bid=5), Reply(res=10, bid=2)]

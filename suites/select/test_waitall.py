@@ -63,18 +63,13 @@ def test_what_was_cut_before_does_not_count(
     shelf, wire = Shelf(ring, SIZES, kind=kind), make_wire(tcp=True)
     wire.feed(incoming(0, 64))
     near, far = _pair(ring, socket.SOCK_DGRAM)
-    found = []
     with far:
         far.send(incoming(0, 100))
-        for op, fd, flags in ((before, near, 0), (opcode, wire.near, socket.MSG_WAITALL)):
-            vector = Vector(64) if op == c.IORING_OP_RECVMSG else None
-            sqe = selecting(ring.ring, op, fd, bgid=BGID, length=64, vector=vector)
-            sqe.msg_flags, sqe.user_data = flags, REQUEST
-            sqe.flags |= c.IOSQE_IO_LINK * bool(flags)
-            if not flags:
-                found += ring.ring.complete()
-        ring.ring.sqe().user_data = LINKED
-        found += ring.ring.complete(2)
+        shelf.queue(before, near, length=64)
+        found = ring.ring.complete()
+    shelf.queue(opcode, wire.near, length=64, msg_flags=socket.MSG_WAITALL, flags=c.IOSQE_IO_LINK)
+    ring.ring.sqe().user_data = LINKED
+    found += ring.ring.complete(2)
 
     assert [(cqe.user_data, Reply.of(cqe.res, cqe.flags)) for cqe in found] == [
         (REQUEST, Reply(res=64, bid=5)),
@@ -133,9 +128,7 @@ def test_a_part_is_told_by_who_is_cancelled(
     """40 of 64 bytes have come, and the request is cancelled: 40, in its buffer. io_sendrecv_fail(): done_io"""
     shelf, wire = Shelf(ring, SIZES, kind=kind), make_wire()
     wire.feed(incoming(0, 40))
-    vector = Vector(64) if opcode == c.IORING_OP_RECVMSG else None
-    sqe = selecting(ring.ring, opcode, wire.near, bgid=BGID, length=64, vector=vector)
-    sqe.msg_flags, sqe.user_data = socket.MSG_WAITALL, REQUEST
+    shelf.queue(opcode, wire.near, length=64, msg_flags=socket.MSG_WAITALL)
     assert ring.ring.submit() == 1
     assert ring.ring.cqes() == []
 

@@ -17,11 +17,12 @@ import sys
 import time
 from pathlib import Path
 
+from five_patches import PATCHES
+
 from ringrig.kernel import fragments
 from ringrig.kernel.repo import git
 
 _TOOLS = Path(sys.executable).parent
-_PATCHES = 5
 _LOG = "cold.log"
 
 
@@ -34,7 +35,7 @@ def main(folder: Path, numbers: list[int]) -> None:
         shutil.rmtree(tree, ignore_errors=True)
         git(["worktree", "prune"], where=folder / "linux")
         git(
-            ["worktree", "add", "-q", "--detach", str(tree), f"v2~{_PATCHES - number}"],
+            ["worktree", "add", "-q", "--detach", str(tree), f"v2~{len(PATCHES) - number}"],
             where=folder / "linux",
         )
         _configure(tree)
@@ -75,4 +76,6 @@ def _timed(argv: list[str], where: Path, *, says: bytes = b"") -> tuple[float, f
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).absolute(), [int(word) for word in sys.argv[2:]] or list(range(1, _PATCHES + 1)))
+    main(
+        Path(sys.argv[1]).absolute(), [int(word) for word in sys.argv[2:]] or list(range(1, len(PATCHES) + 1))
+    )
