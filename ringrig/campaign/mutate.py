@@ -70,6 +70,7 @@ def _campaign(asked: Asked, root: Path, say: Say) -> Campaign:
     chosen = asked.chosen
     wanted = Wanted.of(guest=chosen.guest, configs=chosen.config, patches=chosen.patch)
     spec = runs.kernel_from_here(chosen.kernel)
+    _are_no_mutants(chosen, root)
     paths = runs.from_here(chosen.paths)
     docket = Docket(cases=chosen.command or nearest.known(paths, root=root), commands=bool(chosen.command))
     unchanged = kernel.sources(spec, wanted, say=say)
@@ -229,6 +230,19 @@ def _catalogue(chosen: argparse.Namespace, unchanged: kernel.Sources, root: Path
 def _wanted(mutant: Mutant, chosen: argparse.Namespace) -> bool:
     """The whole catalogue is in the kernel, which so is built once; --only says which mutants are on trial."""
     return not chosen.only or any(_meant(asked, mutant) for asked in chosen.only)
+
+
+def _are_no_mutants(chosen: argparse.Namespace, root: Path) -> None:
+    """BadSpec: a mutant's id stands where cases do, as behind an --only that was meant for several."""
+    strange = [path for path in chosen.paths if "/" not in path and not Path(path).exists()]
+    if not strange:
+        return
+    folders = [Path(name) for name in chosen.catalogue] or [*(root / "mutants").glob("*.*/")]
+    if ids := {one.id for folder in folders for one in mutants.load([folder])} & set(strange):
+        raise BadSpec(
+            f"{min(ids)} is a mutant, and no case.",
+            next_step=f"--only takes one word, and may stand again: --only {' --only '.join(sorted(ids))}",
+        )
 
 
 def _meant(asked: str, mutant: Mutant) -> bool:

@@ -125,6 +125,19 @@ def test_an_only_that_no_mutant_matches_is_told_with_the_nearest(misspelt, says)
     assert re.search(says, str(told.value))
 
 
+def test_a_mutant_where_a_case_is_wanted(monkeypatch):
+    """`--only A B` gives one id to --only, and the other for a case."""
+    monkeypatch.chdir(ROOT)
+    chosen = argparse.Namespace(catalogue=[str(ROOT / "tests/data/mutants/small.toml")], paths=["suites"])
+    mutate._are_no_mutants(chosen, ROOT)
+    chosen.paths = ["suites/status", "register-eexist-as-einval", "nothing"]
+
+    with pytest.raises(
+        BadSpec, match=r"register-eexist-as-einval is a mutant[^$]*--only register-eexist-as-einval"
+    ):
+        mutate._are_no_mutants(chosen, ROOT)
+
+
 def test_a_folder_that_is_too_large_does_not_travel(tmp_path, monkeypatch):
     """Somebody's home, for one; its size is said."""
     monkeypatch.chdir(tmp_path)
