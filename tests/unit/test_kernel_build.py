@@ -204,11 +204,14 @@ def test_interrupted_nothing_stays_and_the_next_build_works(tree, said, number):
     (tree / "Makefile").write_text(
         kernel_tree.MAKEFILE.replace("linux bzImage:", f"linux bzImage:\n\t{mark}")
     )
+    # What nohup has ignored here the rig would inherit as ignored.
+    inherited = signal.signal(number, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "ringrig.cli", "build", f"--kernel=tree:{tree}", "--guest=uml"],
         stderr=subprocess.PIPE,
         text=True,
     )
+    signal.signal(number, inherited)
     limit = time.monotonic() + 30
     while not running(mark) and time.monotonic() < limit:
         time.sleep(0.05)
