@@ -63,14 +63,9 @@ class Shelf:
         if kind is Kind.RING:
             assert self.group.register() == 0
             subject.owns(BGID)
-            self._turn(start)
+            self.group.spend(start)
         for bid in list(sizes)[:published]:
             self.provide(bid)
-
-    def _turn(self, slots: int) -> None:
-        for _ in range(slots):
-            self.group.publish(0, size=1)
-            assert self.group.read(length=1).res == 1
 
     def provide(self, bid: int) -> None:
         """Append the buffer with that bid."""
