@@ -23,10 +23,10 @@ from ringrig.uring.faults import Injector
 from ringrig.uring.layout import LAYOUTS, MERGED, RFC, Layout
 from ringrig.uring.leaks import ControlGroup, Kmemleak
 from ringrig.uring.memory import Arena, Unavailable
-from ringrig.uring.requests import selecting
+from ringrig.uring.requests import cancel, selecting
 from ringrig.uring.restriction import in_child, restrict_task
 from ringrig.uring.ring import Ring, SetupFailed
-from ringrig.uring.structs import io_uring_buf_reg, io_uring_probe
+from ringrig.uring.structs import io_uring_buf_reg, io_uring_probe, io_uring_sync_cancel_reg
 
 
 class ProbeFailed(RuntimeError):
@@ -137,6 +137,7 @@ def _findings(ring: Ring, arena: Arena, features: int) -> list[tuple[str, str]]:
     return [
         *((name, _setup(name, flags)) for name, flags in SETUP_FLAGS.items()),
         *((name, _operation(ring, *asked)) for name, asked in _OPERATIONS.items()),
+        *_cancelling(ring),
         ("bundle", "" if features & c.IORING_FEAT_RECVSEND_BUNDLE else "no IORING_FEAT_RECVSEND_BUNDLE"),
         ("compat32", _compat32()),
         ("root", "" if os.geteuid() == 0 else "not run as root"),
@@ -247,6 +248,18 @@ def _operation(ring: Ring, opcode: int, ioprio: int) -> str:
     if res != -errno.EBADF:
         raise ProbeFailed(f"opcode {opcode} on a closed descriptor says {bufring.explain(res)}")
     return ""
+
+
+def _cancelling(ring: Ring) -> list[tuple[str, str]]:
+    """Nothing waits: -ENOENT. 6.1.y took the flag over for requests alone."""
+    flag = c.IORING_ASYNC_CANCEL_OP
+    cancel(ring, 0, own=0).cancel_flags = flag
+    call = io_uring_sync_cancel_reg(flags=flag, opcode=c.IORING_OP_READ)
+    found = ring.complete()[0].res, ring.register(c.IORING_REGISTER_SYNC_CANCEL, call, 1)
+    return [
+        (name, "" if res == -errno.ENOENT else _absent(name, res))
+        for name, res in zip(("cancel_op", "sync_cancel_op"), found, strict=True)
+    ]
 
 
 def _absent(call: str, res: int) -> str:

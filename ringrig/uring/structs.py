@@ -262,6 +262,25 @@ class kernel_timespec(Structure):
     _fields_ = (("tv_sec", c_int64), ("tv_nsec", c_int64))
 
 
+class io_uring_sync_cancel_reg(Structure):
+    """64 bytes, argument of IORING_REGISTER_SYNC_CANCEL; `timeout` -1, -1: none. `opcode` since 6.6."""
+
+    addr: int
+    fd: int
+    flags: int
+    timeout: kernel_timespec
+    opcode: int
+    _fields_ = (
+        ("addr", c_uint64),
+        ("fd", c_int32),
+        ("flags", c_uint32),
+        ("timeout", kernel_timespec),
+        ("opcode", c_uint8),
+        ("pad", c_uint8 * 7),
+        ("pad2", c_uint64 * 3),
+    )
+
+
 class io_uring_getevents_arg(Structure):
     """Argument of io_uring_enter() with IORING_ENTER_EXT_ARG; `ts` points to a kernel_timespec."""
 
