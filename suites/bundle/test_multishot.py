@@ -105,6 +105,31 @@ def test_the_last_buffer_ends_it(ring: Subject, wire: Wire, told: bool) -> None:
     assert (shelf.head(), wire.unread()) == (2, 172)
 
 
+@pytest.mark.parametrize("published", [1, 2], ids=["one", "two"])
+def test_what_came_while_it_waited_counts(ring: Subject, wire: Wire, published: int) -> None:
+    """It waits with one or two buffers in sight; six and more are published; 64 bytes, and again: it goes on each time.
+
+    That a buffer was the last one is true of the moment it is taken, not of when the request looked and had to wait.
+    io_ring_buffers_peek(): REQ_F_BL_EMPTY; live from 6.12 to 7.3
+    """
+    shelf = Shelf(ring, EIGHT, published=published)
+    shelf.queue(c.IORING_OP_RECV, wire.near, ioprio=BUNDLES)
+    assert shelf.ring.submit() == 1
+    for bid in list(EIGHT)[published:]:
+        shelf.provide(bid)
+
+    wire.send(incoming(0, 64))
+    first = shelf.some(1)
+
+    assert first == [Reply(res=64, bid=9, more=True)], f"with {8 - published} more published: {first}"
+    wire.send(incoming(64, 64))
+    assert shelf.some(1) == [Reply(res=64, bid=300, more=True)]
+    assert shelf.head() == 2
+    assert shelf.cancelled() == [Reply(res=-errno.ECANCELED)]
+    assert shelf.written() == spread(EIGHT, (64, 64))
+    assert shelf.left() == list(EIGHT.items())[2:]
+
+
 def test_the_end_of_the_stream_ends_it(ring: Subject, wire: Wire) -> None:
     """40 bytes and the end: 40 with F_MORE, then 0 without a buffer. io_recv(): mshot_finished"""
     shelf = Shelf(ring, EIGHT)
