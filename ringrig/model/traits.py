@@ -276,6 +276,12 @@ TRAITS: dict[str, Trait] = {
             until=("6.12.117 or before",),
         ),
         Trait(
+            name="woken_run_backwards",
+            says="of requests that were woken before anybody ran them, the last one woken runs first",
+            where="io_uring/io_uring.c __io_run_local_work(), tctx_task_work()",
+            until=("6.12.117 or before",),
+        ),
+        Trait(
             name="multishot_unlimited",
             says="a multishot receive goes on while there is data (later: gives way to others after 33 rounds)",
             where="io_uring/net.c io_recv_finish()",

@@ -127,6 +127,22 @@ def _linked_async_inline(s: Subject) -> bool:
     return _among(Reply(res=1, bid=other.bid), yes=Reply(res=1, bid=5), no=[Reply(res=1, bid=2)])
 
 
+def _woken_run_backwards(_: Subject) -> bool:
+    """Two RECVs of a ring that runs nothing unasked are woken, the first one first: which is completed first?"""
+    if not probe()["capabilities"]["defer_taskrun"]:
+        return False
+    flags = c.IORING_SETUP_SINGLE_ISSUER | c.IORING_SETUP_DEFER_TASKRUN
+    with closing(Subject(Ring(flags=flags), Arena())) as late, ExitStack() as sockets:
+        shelf = Shelf(late, {5: 8, 2: 8})
+        pairs = [tuple(map(sockets.enter_context, socket.socketpair())) for _ in range(2)]
+        for number, (near, _far) in enumerate(pairs):
+            shelf.queue(c.IORING_OP_RECV, near.fileno()).user_data = number
+        late.ring.submit()
+        for _near, far in pairs:
+            far.send(b"x")
+        return late.ring.complete(2)[0].user_data == 1
+
+
 def _multishot_unlimited(_: Subject) -> bool:
     """Two in one submission, 40 bytes each for buffers of a byte: does the first have a 34th round before the second's first?"""
     if not probe()["capabilities"]["recv_multishot"]:
@@ -246,6 +262,7 @@ TRANSFER_EXPERIMENTS: dict[str, Callable[[Subject], bool]] = {
     "async_readv_selects_early": _async_readv_selects_early,
     "pipe_nowait_refused": _pipe_nowait_refused,
     "linked_async_inline": _linked_async_inline,
+    "woken_run_backwards": _woken_run_backwards,
     "multishot_unlimited": _multishot_unlimited,
     "multishot_in_io_wq": _multishot_in_io_wq,
     "unix_inq": _unix_inq,

@@ -65,11 +65,12 @@ class Ring:
     """io_uring_setup() and the mappings that go with its flags.
 
     With IORING_SETUP_NO_MMAP the queues live in memory of this process; with IORING_SETUP_REGISTERED_FD_ONLY
-    `fd` is an index of the task's registered rings and every call says so.
+    `fd` is an index of the task's registered rings and every call says so. `idle`: milliseconds without work after
+    which the thread of IORING_SETUP_SQPOLL sleeps (0: the kernel's own second).
     """
 
-    def __init__(self, entries: int = 8, flags: int = 0, *, cq_entries: int = 0) -> None:
-        self.params = p = io_uring_params(flags=flags, cq_entries=cq_entries)
+    def __init__(self, entries: int = 8, flags: int = 0, *, cq_entries: int = 0, idle: int = 0) -> None:
+        self.params = p = io_uring_params(flags=flags, cq_entries=cq_entries, sq_thread_idle=idle)
         if cq_entries:
             p.flags |= c.IORING_SETUP_CQSIZE
         self._maps: list[tuple[int, int]] = []

@@ -102,6 +102,15 @@ def threads(pid: int) -> list[Thread]:
     return found
 
 
+def asleep(tid: int) -> bool:
+    """A thread of this process sleeps in the kernel.
+
+    A thread of Python's that waits for the interpreter's lock seems so too; not as its state is read, as this lets go of the lock.
+    """
+    stat = Path(f"/proc/self/task/{tid}/stat").read_text(encoding="ascii")
+    return stat.rpartition(") ")[2].startswith("S")
+
+
 def portrait(pid: int) -> str:
     """Each thread's state and kernel stack, and what the process's rings say of themselves."""
     out = [str(thread) for thread in threads(pid)]
