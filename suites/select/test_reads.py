@@ -63,3 +63,44 @@ def test_an_offset_leaves_the_position(ring: Subject, fd: int, opcode: int, kind
     assert os.lseek(fd, 0, os.SEEK_CUR) == 7
     assert shelf.written() == {5: incoming(10, 64), 2: incoming(90, 10)}
     assert shelf.left() == [(9, 64)]
+
+
+@each_kind
+@each_issue
+@pytest.mark.parametrize("opcode", OPS.values(), ids=OPS)
+@pytest.mark.parametrize("device", ["zero", "full"])
+def test_each_of_those_at_once_has_its_own(
+    ring: Subject, device: str, opcode: int, flags: int, kind: Kind
+) -> None:
+    """Three READs submitted together of a device that has no poll: three buffers, one for each.
+
+    /dev/full cannot be asked without blocking: it has its buffer before a worker runs it. io_ring_buffer_select():
+    a file without poll; io_read(): io_file_supports_nowait()
+    """
+    shelf = Shelf(ring, SIZES, kind=kind)
+    fd = ring.arena.own(os.open(f"/dev/{device}", os.O_RDONLY))
+    for _ in range(3):
+        shelf.queue(opcode, fd, length=64, flags=flags)
+
+    found = [Reply.of(cqe.res, cqe.flags) for cqe in ring.ring.complete(3)]
+
+    assert sorted(found, key=repr) == sorted((Reply(res=64, bid=bid) for bid in SIZES), key=repr)
+    assert shelf.written() == dict.fromkeys(SIZES, bytes(64))
+    assert shelf.left() == []
+
+
+@pytest.mark.parametrize("opcode", OPS.values(), ids=OPS)
+def test_who_came_first_has_the_first(ring: Subject, opcode: int) -> None:
+    """A READ that a worker must run, and one that ends at once, submitted together: the first has the first buffer.
+
+    It is chosen, and gone, as the READ is tried without blocking. io_ring_buffer_select(): a file without poll
+    """
+    shelf = Shelf(ring, SIZES)
+    for number, device in enumerate(("/dev/full", "/dev/zero")):
+        fd = ring.arena.own(os.open(device, os.O_RDONLY))
+        shelf.queue(opcode, fd, length=64).user_data = number
+
+    found = {cqe.user_data: Reply.of(cqe.res, cqe.flags) for cqe in ring.ring.complete(2)}
+
+    assert found == {0: Reply(res=64, bid=5), 1: Reply(res=64, bid=2)}
+    assert shelf.left() == [(9, 64)]
