@@ -15,6 +15,7 @@ from ringrig.uring.faults import Fault, Injector
 from ringrig.uring.group import Group
 from ringrig.uring.leaks import PAGES, PINS, SLAB, growth
 from ringrig.uring.memory import Arena
+from ringrig.uring.probe import probe
 from ringrig.uring.ring import Ring
 from ringrig.uring.structs import io_uring_buf_reg, io_uring_sqe
 
@@ -22,6 +23,8 @@ pytestmark = [pytest.mark.needs("faults", "pin_counters", "slabinfo", "own_kerne
 
 ROUNDS = 1024
 _MOST = 100
+_BGID = 700
+"""Beyond 6.1's array of 64 groups, which are not stored and never go."""
 Calls = tuple[tuple[int, ...], ...]
 
 
@@ -100,16 +103,18 @@ def _last_failed(ring: Ring) -> Callable[[int], bool]:
     return lambda _: ring.cqes()[-1].res < 0
 
 
-@pytest.mark.needs("mmap")
 def test_providing(lasting: bool) -> None:
     """Provide five buffers to a group that is not there; a ring that takes its place makes it go. io_provide_buffers()"""
     provide = io_uring_sqe(opcode=c.IORING_OP_PROVIDE_BUFFERS, fd=5, len=64)
     remove = io_uring_sqe(opcode=c.IORING_OP_REMOVE_BUFFERS, fd=5)
-    provide.buf_group = remove.buf_group = 7
-    reg = io_uring_buf_reg(ring_entries=8, bgid=7, flags=c.IOU_PBUF_RING_MMAP)
-    bare = io_uring_buf_reg(bgid=7)
+    provide.buf_group = remove.buf_group = _BGID
     with Injector() as injector, Ring(2, cq_entries=8192) as ring:
-        enter = _in_turn(ring, provide, remove)
+        arena, enter = Arena(), _in_turn(ring, provide, remove)
+        # In memory of the kernel's where that is known: 6.10 to 6.13 leak the mapping of the application's (vmap-leak).
+        known = probe()["capabilities"]["mmap"]
+        addr, flags = (0, c.IOU_PBUF_RING_MMAP) if known else (arena.anon(libc.PAGE_SIZE), 0)
+        reg = io_uring_buf_reg(ring_addr=addr, ring_entries=8, bgid=_BGID, flags=flags)
+        bare = io_uring_buf_reg(bgid=_BGID)
         register = (libc.NR_IO_URING_REGISTER, ring.fd)
         calls = (
             enter,
@@ -124,6 +129,7 @@ def test_providing(lasting: bool) -> None:
             assert libc.syscall(number, *arguments) >= 0
 
         assert _nothing_is_left(injector, calls, _last_failed(ring), lasting=lasting)
+        arena.close()
 
 
 @pytest.mark.needs("bundle")
