@@ -134,12 +134,18 @@ class Group:
         """
         if not count:
             return
-        filled = min(count, self.entries)
-        self.memory.fill(filled, self._arena.anon(libc.PAGE_SIZE), 1, 0)
+        filled, memory, at_once = (
+            min(count, self.entries),
+            self._arena.anon(libc.PAGE_SIZE),
+            self.ring.params.sq_entries,
+        )
+        if self.flags & c.IOU_PBUF_RING_INC:  # which uses entries up where they are
+            at_once = min(at_once, self.entries)
         self.memory.producer += count
         quiet = self._reading(io_uring_sqe(), self.zero(), 1, c.IOSQE_CQE_SKIP_SUCCESS)
-        for first in range(0, count, self.ring.params.sq_entries):
-            self.ring.fill(quiet, min(count - first, self.ring.params.sq_entries) - 1)
+        for first in range(0, count, at_once):
+            self.memory.fill(filled, memory, 1, 0)
+            self.ring.fill(quiet, min(count - first, at_once) - 1)
             if self.read(length=1).res != 1:
                 raise OSError("a read of a byte from /dev/zero failed")
         self.memory.fill(filled, 0, 0, 0)
