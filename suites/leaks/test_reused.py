@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from ctypes import c_uint32
 
 import pytest
 
@@ -30,10 +31,11 @@ ENDS = {
 def test_the_charge_of_an_io_uring_stays_flat(opcode: int, flags: int) -> None:
     """Provide a buffer, and remove it or read into it, thousands of times: a control group of the case's own is charged no more.
 
-    The io_uring is there still: what it keeps counts. Once before to have it made what it keeps, its workers' stacks too.
+    The io_uring is there still: what it keeps counts. Once before to have it made what it keeps, its worker's stack too.
     io_refill_buffer_cache(), io_buffers_comp; later kernels: kmem_cache_free()
     """
     arena, ring = Arena(), flood_ring()
+    assert ring.register(c.IORING_REGISTER_IOWQ_MAX_WORKERS, (c_uint32 * 2)(1, 1), 2) == 0
     provide = request(c.IORING_OP_PROVIDE_BUFFERS, 1, addr=arena.anon(64), len=1, buf_group=_BGID)
     fd = (
         1
