@@ -29,9 +29,9 @@ def receive(shelf: Shelf, op: Op, wire: Wire, *, length: int = 64, flags: int = 
     return shelf.queue(OPCODES[op], wire.near, length=wanted, ioprio=ioprio, flags=flags)
 
 
-def waits(ring: Ring, op: Op, *, count: int = 1) -> bool:
-    """So many such requests come to be armed for poll, and there is no completion."""
-    return settled(lambda: ring.armed(OPCODES[op]), count) == count and not ring.cqes()
+def waits(ring: Ring, op: Op, *, count: int = 1, busy: bool = False) -> bool:
+    """So many such requests come to be armed for poll (`busy`: Ring.armed()), and there is no completion."""
+    return settled(lambda: ring.armed(OPCODES[op], busy=busy), count) == count and not ring.cqes()
 
 
 def _header(op: Op) -> int:

@@ -204,10 +204,12 @@ class Ring:
         self.cq_head.value = head
         return found
 
-    def armed(self, opcode: int) -> int:
-        """Requests of that operation that wait to be polled awake, by the ring's fdinfo. io_uring_show_fdinfo()"""
+    def armed(self, opcode: int, *, busy: bool = False) -> int:
+        """Requests of that operation that wait to be polled awake, by the ring's fdinfo; `busy`: also while who would go on with
+        them has something to do, as an idle poller may for long, which io-wq has asked for a worker. io_uring_show_fdinfo()
+        """
         told = Path(f"/proc/self/fdinfo/{self.fd}").read_text(encoding="ascii")
-        return told.count(f"  op={opcode}, task_works=0\n")
+        return told.count(f"  op={opcode}, task_works=" + ("" if busy else "0\n"))
 
     def complete(self, count: int = 1, *, timeout: float = 10.0) -> list[Cqe]:
         """Submit what is queued and wait until `count` completions are here; TimeoutError names what came."""

@@ -115,7 +115,7 @@ def test_a_worker_needs_no_idle_poller(
     shelf = Shelf(idle, dict.fromkeys(BIDS, 64), kind=kind)
     receive(shelf, op, wire, length=_LENGTH, flags=c.IOSQE_ASYNC)
     ring.submit()
-    assert waits(ring, op)
+    assert waits(ring, op, busy=True)
     assert sleeps(ring)
 
     wire.send(incoming(0, _LENGTH))
