@@ -134,11 +134,8 @@ class Group:
         """
         if not count:
             return
-        filled, memory, at_once = (
-            min(count, self.entries),
-            self._arena.anon(libc.PAGE_SIZE),
-            self.ring.params.sq_entries,
-        )
+        filled, memory = min(count, self.entries), self._arena.anon(libc.PAGE_SIZE)
+        at_once = self.ring.params.sq_entries
         if self.flags & c.IOU_PBUF_RING_INC:  # which uses entries up where they are
             at_once = min(at_once, self.entries)
         self.memory.producer += count

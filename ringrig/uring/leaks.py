@@ -106,6 +106,13 @@ def slab_objects() -> dict[str, int]:
     return found
 
 
+def slab_unreadable() -> str:
+    """Why slab_objects() and shrink() cannot do their work here, or ""."""
+    return next(
+        (f"{path} cannot be read" for path in (_SLABINFO, _CACHES) if not os.access(path, os.R_OK)), ""
+    )
+
+
 def shrink(cache: str) -> None:
     """Make the count of a slab cache exact."""
     with contextlib.suppress(OSError):

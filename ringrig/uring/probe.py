@@ -21,7 +21,7 @@ from ringrig.uring.counters import multiprocessor, preempted
 from ringrig.uring.disks import loop_control, null_blk_folder
 from ringrig.uring.faults import Injector
 from ringrig.uring.layout import LAYOUTS, MERGED, RFC, Layout
-from ringrig.uring.leaks import ControlGroup, Kmemleak
+from ringrig.uring.leaks import ControlGroup, Kmemleak, slab_unreadable
 from ringrig.uring.memory import Arena, Unavailable
 from ringrig.uring.requests import cancel, selecting
 from ringrig.uring.restriction import in_child, restrict_task
@@ -151,7 +151,7 @@ def _findings(ring: Ring, arena: Arena, features: int) -> list[tuple[str, str]]:
         ("faults", _can(lambda: _closed(Injector()))),
         ("memcg", _can(lambda: _closed(ControlGroup()))),
         ("kmemleak", _can(lambda: _closed(Kmemleak()))),
-        ("slabinfo", _slabinfo()),
+        ("slabinfo", slab_unreadable()),
         ("disk_file", _can(arena.disk_file)),
         ("loop_disk", _can(lambda: loop_control(arena))),
         ("polled_disk", _can(lambda: null_blk_folder(arena))),
@@ -323,13 +323,6 @@ def _caught() -> str:
     if len(os.sched_getaffinity(0)) < 2:
         return "one processor only"
     return "" if os.access("/proc/self/stack", os.R_OK) else "/proc/PID/stack cannot be read"
-
-
-def _slabinfo() -> str:
-    for path in ("/proc/slabinfo", "/sys/kernel/slab"):
-        if not os.access(path, os.R_OK):
-            return f"{path} cannot be read"
-    return ""
 
 
 def _prot_none(arena: Arena) -> str:

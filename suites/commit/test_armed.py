@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
+from ringrig.model.params import receives
 from ringrig.model.scene import BGID, Scene
 from ringrig.model.shelf import REQUEST, Shelf
 from ringrig.model.subject import Subject
-from ringrig.model.transfer import NEEDS, Buffer, Kind, Op, Reply, Stock, Transfer, incoming
+from ringrig.model.transfer import Buffer, Kind, Op, Reply, Stock, Transfer, incoming
 from ringrig.uring import consts as c
 from ringrig.uring.group import Group, Pipe, legacy
 from ringrig.uring.requests import selecting
@@ -19,12 +20,7 @@ from ringrig.uring.wire import Wire
 
 pytestmark = pytest.mark.ends_within(3)
 
-# READV waits with its buffer on 6.1: the trait waiting_readv_keeps_buffer.
-OPS = [
-    pytest.param(op, id=op.value, marks=[pytest.mark.needs(NEEDS[op])] if op in NEEDS else [])
-    for op in Op
-    if op not in {Op.READV, Op.SEND}
-]
+OPS = receives(Op.READV)  # which waits with its buffer on 6.1: the trait waiting_readv_keeps_buffer
 STOCK = Stock(kind=Kind.RING, buffers=(Buffer(bid=11), Buffer(bid=4)))
 
 

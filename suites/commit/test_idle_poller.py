@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from ringrig.model.params import receives
 from ringrig.model.shelf import BGID, Shelf
 from ringrig.model.subject import Subject
-from ringrig.model.transfer import NEEDS, Kind, Op, Reply, incoming
+from ringrig.model.transfer import Kind, Op, Reply, incoming
 from ringrig.model.waiting import payloads, receive, told, waits
 from ringrig.uring import consts as c
 from ringrig.uring.counters import settled
@@ -22,14 +23,6 @@ BIDS = (5, 300, 2, 9)
 _LENGTH = 20
 """Bytes that each receive wants and gets: a READ of less would break its link."""
 each_kind = pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
-each_receive = pytest.mark.parametrize(
-    "op",
-    [
-        pytest.param(op, id=op.value, marks=[pytest.mark.needs(NEEDS[op])] if op in NEEDS else [])
-        for op in Op
-        if op is not Op.SEND
-    ],
-)
 
 
 @pytest.fixture
@@ -50,7 +43,7 @@ def replies(ring: Ring, count: int) -> list[Reply]:
 
 
 @each_kind
-@each_receive
+@pytest.mark.parametrize("op", receives())
 def test_data_wakes_an_idle_poller(idle: Subject, make_wire: Callable[..., Wire], op: Op, kind: Kind) -> None:
     """A receive waits, and the thread sleeps (IORING_SQ_NEED_WAKEUP): data alone brings the completion.
 

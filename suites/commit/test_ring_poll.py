@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from ringrig.model.params import rings
 from ringrig.model.shelf import Shelf
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Kind, Op, Reply, incoming
-from ringrig.model.waiting import RINGS, receive, waits
+from ringrig.model.waiting import receive, waits
 from ringrig.uring import consts as c
 from ringrig.uring.counters import settled
 from ringrig.uring.ring import Ring
@@ -26,10 +27,6 @@ each_kind = pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
 each_op = pytest.mark.parametrize(
     "op", [Op.READ, Op.READV, Op.RECV, Op.RECVMSG], ids=["read", "readv", "recv", "recvmsg"]
 )
-HOW = {
-    name: pytest.param(flags, id=name, marks=pytest.mark.needs(*needs))
-    for name, (flags, needs) in RINGS.items()
-}
 
 
 class Watch:
@@ -88,7 +85,7 @@ def reaped(ring: Ring) -> list[Reply]:
 
 @each_kind
 @each_op
-@pytest.mark.parametrize("flags", [HOW["plain"], HOW["deferring"]])
+@pytest.mark.parametrize("flags", rings("plain", "deferring"))
 def test_completions_beyond_the_ring(  # noqa: PLR0917
     make_ring: Callable[..., Subject],
     make_wire: Callable[..., Wire],
@@ -127,7 +124,7 @@ def test_completions_beyond_the_ring(  # noqa: PLR0917
 
 @pytest.mark.needs("recv_multishot")
 @each_kind
-@pytest.mark.parametrize("flags", [HOW["plain"], HOW["deferring"]])
+@pytest.mark.parametrize("flags", rings("plain", "deferring"))
 def test_rounds_beyond_the_ring(
     make_ring: Callable[..., Subject],
     make_wire: Callable[..., Wire],
@@ -162,7 +159,7 @@ def test_rounds_beyond_the_ring(
 
 
 @each_kind
-@pytest.mark.parametrize("flags", HOW.values())
+@pytest.mark.parametrize("flags", rings())
 @pytest.mark.parametrize("op", [Op.READ, Op.RECV], ids=["read", "recv"])
 def test_a_request_that_waits_and_ends(  # noqa: PLR0917
     make_ring: Callable[..., Subject],
@@ -197,7 +194,7 @@ def test_a_request_that_waits_and_ends(  # noqa: PLR0917
 
 
 @each_kind
-@pytest.mark.parametrize("flags", HOW.values())
+@pytest.mark.parametrize("flags", rings())
 @pytest.mark.parametrize("by", ["poll", "epoll"])
 def test_who_sleeps_in_poll_is_woken(  # noqa: PLR0917
     make_ring: Callable[..., Subject],

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 
 import pytest
 
+from ringrig.model.params import ops, receives, rings
 from ringrig.model.profiles import Profile
 from ringrig.model.shelf import BGID, Shelf
 from ringrig.model.subject import Subject
-from ringrig.model.transfer import NEEDS, Kind, Op, Reply, incoming
-from ringrig.model.waiting import DEFERRING, RINGS, payloads, receive, told, waits
+from ringrig.model.transfer import Kind, Op, Reply, incoming
+from ringrig.model.waiting import DEFERRING, payloads, receive, told, waits
 from ringrig.uring import consts as c
 from ringrig.uring.counters import settled
 from ringrig.uring.group import remove_legacy
@@ -32,12 +33,7 @@ _FOREVER = 600.0
 """Seconds, before which the case is ended."""
 
 each_kind = pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
-RECEIVES = [
-    pytest.param(op, id=op.value, marks=[pytest.mark.needs(NEEDS[op])] if op in NEEDS else [])
-    for op in Op
-    if op is not Op.SEND
-]
-each_receive = pytest.mark.parametrize("op", RECEIVES)
+each_receive = pytest.mark.parametrize("op", receives())
 
 
 @pytest.mark.needs("defer_taskrun")
@@ -148,10 +144,7 @@ def once_asleep(work: Callable[[], None]) -> Iterator[None]:
     other.join()
 
 
-each_ring = pytest.mark.parametrize(
-    "flags",
-    [pytest.param(flags, id=name, marks=pytest.mark.needs(*needs)) for name, (flags, needs) in RINGS.items()],
-)
+each_ring = pytest.mark.parametrize("flags", rings())
 
 
 @each_kind
@@ -200,9 +193,7 @@ def test_who_waits_for_a_link_is_woken_by_its_first(  # noqa: PLR0917
 
 @each_kind
 @each_ring
-@pytest.mark.parametrize(
-    "op", [one for one in RECEIVES if one.values[0] in {Op.READ, Op.RECV, Op.RECV_MULTISHOT}]
-)
+@pytest.mark.parametrize("op", ops([Op.READ, Op.RECV, Op.RECV_MULTISHOT]))
 def test_who_waits_for_two_is_woken_by_the_second(
     make_ring: Callable[..., Subject], make_wire: Callable[..., Wire], op: Op, flags: int, kind: Kind
 ) -> None:

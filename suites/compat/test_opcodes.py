@@ -8,23 +8,21 @@ from collections.abc import Callable
 import pytest
 
 from ringrig.model.course import expect, meaningless
+from ringrig.model.params import ops
 from ringrig.model.profiles import Profile
 from ringrig.model.scene import Afterwards, Scene
 from ringrig.model.subject import Subject
-from ringrig.model.transfer import NEEDS, Buffer, Issue, Kind, Op, Stock, Then, Transfer
+from ringrig.model.transfer import Buffer, Issue, Kind, Op, Stock, Then, Transfer
 from ringrig.uring.group import legacy, remove_legacy
 
 pytestmark = [pytest.mark.needs("compat32"), pytest.mark.ends_within(3)]
 
-OPS = [
-    pytest.param(op, id=op.value, marks=[pytest.mark.needs(NEEDS[op])] if op in NEEDS else []) for op in Op
-]
 BUFFERS = tuple(Buffer(bid=bid) for bid in (41, 7, 0xFFFF, 3))
 
 
 @pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
 @pytest.mark.parametrize("issue", Issue, ids=lambda issue: issue.value)
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", ops())
 def test_an_operation_takes_the_first_buffer(
     make_scene: Callable[[Stock | None], Scene], profile: Profile, op: Op, issue: Issue, kind: Kind
 ) -> None:

@@ -7,15 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from ringrig.model.course import expect, meaningless
+from ringrig.model.params import ops
 from ringrig.model.profiles import Profile
 from ringrig.model.scene import Afterwards, Scene
-from ringrig.model.transfer import NEEDS, Buffer, Issue, Kind, Op, Stock, Then, Transfer
+from ringrig.model.transfer import Buffer, Issue, Kind, Op, Stock, Then, Transfer
 
 pytestmark = pytest.mark.ends_within(3)
 
-OPS = [
-    pytest.param(op, id=op.value, marks=[pytest.mark.needs(NEEDS[op])] if op in NEEDS else []) for op in Op
-]
 BUFFERS = tuple(Buffer(bid=bid) for bid in (41, 7, 0xFFFF, 3))
 STOCKS = {
     "ring_with_buffers": Stock(kind=Kind.RING, buffers=BUFFERS),
@@ -28,7 +26,7 @@ STOCKS = {
 
 @pytest.mark.parametrize("stock", STOCKS.values(), ids=STOCKS)
 @pytest.mark.parametrize("issue", Issue, ids=lambda issue: issue.value)
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", ops())
 def test_an_operation_takes_the_first_buffer_or_says_there_is_none(
     make_scene: Callable[[Stock | None], Scene], profile: Profile, op: Op, issue: Issue, stock: Stock | None
 ) -> None:

@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 from ringrig.model.course import expect
+from ringrig.model.params import receives, rings
 from ringrig.model.profiles import Profile
 from ringrig.model.scene import Scene
 from ringrig.model.shelf import Shelf
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import (
-    NEEDS,
     Buffer,
     Kind,
     Op,
@@ -24,7 +24,7 @@ from ringrig.model.transfer import (
     Transfer,
     incoming,
 )
-from ringrig.model.waiting import DEFERRING, RINGS, payloads, receive, told, waits
+from ringrig.model.waiting import DEFERRING, payloads, receive, told, waits
 from ringrig.uring import consts as c
 from ringrig.uring.group import Group, bids
 from ringrig.uring.wire import Wire
@@ -93,20 +93,10 @@ def test_over_published_slots_serve_again(make_group: Callable[..., Group], coun
     assert group.read(length=1).bid is None
 
 
-WAITING = [
-    pytest.param(op, id=op.value, marks=[pytest.mark.needs(NEEDS[op])] if op in NEEDS else [])
-    for op in Op
-    if op is not Op.SEND
-]
-
-
 @pytest.mark.ends_within(3)
 @pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
-@pytest.mark.parametrize(
-    "flags",
-    [pytest.param(flags, id=name, marks=pytest.mark.needs(*needs)) for name, (flags, needs) in RINGS.items()],
-)
-@pytest.mark.parametrize("op", WAITING)
+@pytest.mark.parametrize("flags", rings())
+@pytest.mark.parametrize("op", receives())
 def test_whose_data_comes_first_is_served_first(  # noqa: PLR0917
     make_ring: Callable[..., Subject],
     make_wire: Callable[..., Wire],
