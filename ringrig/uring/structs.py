@@ -221,7 +221,8 @@ class io_uring_task_restriction(Structure):
 
 
 class io_uring_rsrc_update(Structure):
-    """16 bytes, argument of IORING_(UN)REGISTER_RING_FDS; offset -1 asks for any free slot."""
+    """16 bytes, argument of IORING_(UN)REGISTER_RING_FDS, where offset -1 asks for any free slot, and of
+    IORING_REGISTER_FILES_UPDATE, where `data` is the address of descriptors."""
 
     offset: int
     resv: int

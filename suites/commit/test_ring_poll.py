@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from ringrig.model.params import rings
+from ringrig.model.params import ops, rings
 from ringrig.model.shelf import Shelf
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Kind, Op, Reply, incoming
-from ringrig.model.waiting import receive, waits
+from ringrig.model.waiting import payloads, receive, told, waits
 from ringrig.uring import consts as c
 from ringrig.uring.counters import settled
 from ringrig.uring.ring import Ring
@@ -74,6 +75,23 @@ def watch() -> Iterator[Callable[[Ring], Watch]]:
         one.epoll.close()
 
 
+class Sleeper:
+    """A thread that sleeps in poll() or epoll_wait() of the io_uring."""
+
+    def __init__(self, look: Watch, by: str) -> None:
+        self.seen: list[list[tuple[int, int]]] = []
+        sleep = look.poll.poll if by == "poll" else look.epoll.poll
+        self._thread = threading.Thread(target=lambda: self.seen.append(sleep()), daemon=True)
+        self._thread.start()
+        assert settled(lambda: int(asleep(self._thread.native_id or 0)), 1) == 1
+        self.join = self._thread.join
+
+    def woken(self) -> bool:
+        """Within a second."""
+        self.join(1)
+        return not self._thread.is_alive()
+
+
 def overflowed(ring: Ring) -> bool:
     """IORING_SQ_CQ_OVERFLOW: completions wait in the kernel for room in the CQ ring."""
     return bool(ring.sq_flags.value & c.IORING_SQ_CQ_OVERFLOW)
@@ -119,6 +137,45 @@ def test_completions_beyond_the_ring(  # noqa: PLR0917
 
     assert (look.readable(), overflowed(ring)) == (False, False)
     assert shelf.written() == {bid: incoming(_SIZE * at, _SIZE) for at, bid in enumerate(BIDS)}
+    assert shelf.left() == []
+
+
+@each_kind
+@each_op
+@pytest.mark.parametrize("flags", rings("plain", "cooperative", "deferring"))
+def test_completions_of_workers_beyond_the_ring(
+    make_ring: Callable[..., Subject],
+    make_wire: Callable[..., Wire],
+    flags: int,
+    op: Op,
+    kind: Kind,
+) -> None:
+    """A CQ of 4 and six requests that workers do (IOSQE_ASYNC), in whatever order: two completions wait beyond it, none is lost.
+
+    io_req_complete_post(): io_req_cqe_overflow()
+    """
+    subject = make_ring(entries=2, cq_entries=4, flags=flags)
+    ring, shelf = subject.ring, Shelf(subject, dict.fromkeys(BIDS, _SIZE), kind=kind)
+
+    def beyond() -> int:
+        ring.submit()
+        return overflowed(ring)
+
+    for at in range(len(BIDS)):
+        wire = make_wire()
+        wire.send(incoming(_SIZE * at, _SIZE))
+        receive(shelf, op, wire, length=_SIZE, flags=c.IOSQE_ASYNC).user_data = at
+        ring.submit()
+    assert settled(beyond, 1) == 1
+
+    found = ring.cqes()
+    assert len(found) == 4
+    found += ring.complete(2, timeout=2)
+
+    assert sorted(cqe.user_data for cqe in found) == list(range(len(BIDS)))
+    assert [Reply.of(cqe.res, cqe.flags) for cqe in found] == [Reply(res=_SIZE, bid=cqe.bid) for cqe in found]
+    assert shelf.written() == {cqe.bid: incoming(_SIZE * cqe.user_data, _SIZE) for cqe in found}
+    assert sorted(shelf.written()) == sorted(BIDS)
     assert shelf.left() == []
 
 
@@ -214,15 +271,10 @@ def test_who_sleeps_in_poll_is_woken(  # noqa: PLR0917
     receive(shelf, Op.RECV, wire, length=_SIZE)
     ring.submit()
     assert waits(ring, Op.RECV)
-    seen: list[list[tuple[int, int]]] = []
-    sleep = look.poll.poll if by == "poll" else look.epoll.poll
-    sleeper = threading.Thread(target=lambda: seen.append(sleep()), daemon=True)
-    sleeper.start()
-    assert settled(lambda: int(asleep(sleeper.native_id or 0)), 1) == 1
+    sleeper = Sleeper(look, by)
 
     wire.send(incoming(0, _SIZE))
-    sleeper.join(1)
-    woken = not sleeper.is_alive()
+    woken = sleeper.woken()
     found = [Reply.of(cqe.res, cqe.flags) for cqe in ring.complete()]
     if not woken:  # let it go: a completion that stays
         ring.sqe()
@@ -230,7 +282,49 @@ def test_who_sleeps_in_poll_is_woken(  # noqa: PLR0917
     sleeper.join()
 
     assert woken, f"who sleeps in {by}() of the io_uring is not woken by data"
-    assert seen == [[(ring.fd, select.POLLIN)]]
+    assert sleeper.seen == [[(ring.fd, select.POLLIN)]]
     assert found == [Reply(res=_SIZE, bid=5)]
     assert shelf.written() == {5: incoming(0, _SIZE)}
     assert [bid for bid, _ in shelf.left()] == list(BIDS[1:])
+
+
+@each_kind
+@pytest.mark.parametrize("flags", rings("plain", "cooperative", "polling"))
+@pytest.mark.parametrize("by", ["poll", "epoll"])
+@pytest.mark.parametrize("op", ops(op for op in Op if op.multishot))
+def test_who_sleeps_in_poll_is_woken_by_each_round(  # noqa: PLR0917
+    make_ring: Callable[..., Subject],
+    make_wire: Callable[..., Wire],
+    watch: Callable[[Ring], Watch],
+    op: Op,
+    by: str,
+    flags: int,
+    kind: Kind,
+) -> None:
+    """A multishot waits, and a thread in poll() or epoll_wait(): data comes, a completion with F_MORE, and the thread is woken; and again.
+
+    __io_cq_unlock_post(): io_commit_cqring_flush()
+    """
+    subject, wire = make_ring(flags=flags), make_wire()
+    ring, shelf = subject.ring, Shelf(subject, dict.fromkeys(BIDS, 64), kind=kind)
+    look = watch(ring)
+    receive(shelf, op, wire)
+    ring.submit()
+    assert waits(ring, op)
+
+    for at, bid in enumerate(BIDS[:2]):
+        sleeper = Sleeper(look, by)
+        wire.send(incoming(_SIZE * at, _SIZE))
+        woken = sleeper.woken()
+        found = [Reply.of(cqe.res, cqe.flags) for cqe in ring.complete()]
+        if not woken:  # let it go: a completion that stays
+            ring.sqe()
+            ring.submit()
+        sleeper.join()
+
+        assert woken, f"who sleeps in {by}() of the io_uring is not woken by a multishot's data"
+        assert sleeper.seen == [[(ring.fd, select.POLLIN)]]
+        assert found == [told(op, bid, _SIZE)]
+    assert shelf.cancelled() == [Reply(res=-errno.ECANCELED)]
+    assert payloads(shelf, op) == {bid: incoming(_SIZE * at, _SIZE) for at, bid in enumerate(BIDS[:2])}
+    assert [bid for bid, _ in shelf.left()] == list(BIDS[2:])

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Callable
 
 import pytest
 
 from ringrig.model.course import expect
+from ringrig.model.params import receives
 from ringrig.model.profiles import Profile
 from ringrig.model.scene import Scene
+from ringrig.model.shelf import Shelf
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Buffer, Issue, Kind, Op, Reply, Result, Stock, Then, Transfer
+from ringrig.model.waiting import receive, waits
 from ringrig.uring import bufring
 from ringrig.uring import consts as c
 from ringrig.uring.counters import PinWatch
@@ -186,6 +190,65 @@ def test_closing_ends_what_waits(
         wire.feed(b"later")
         assert (wire.unread(), group.content(0, 8 * 64)) == (5, bytes(8 * 64))
         wire.close()
+
+
+@pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
+@pytest.mark.parametrize("flags", [0, c.IOSQE_ASYNC], ids=["locked", "io_wq"])
+@pytest.mark.parametrize("op", receives())
+def test_closing_lets_go_of_the_file(
+    make_ring: Callable[..., Subject], make_wire: Callable[..., Wire], op: Op, flags: int, kind: Kind
+) -> None:
+    """Whoever armed it, the submitter or a worker: a receive waits for a socket that nobody else has; the ring is closed.
+
+    The peer sees the end: the request let go of the socket. io_poll_remove_all()
+    """
+    subject = make_ring()
+    shelf = Shelf(subject, {5: 64, 3: 64}, kind=kind)
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        receive(shelf, op, make_wire(), flags=flags).fd = near.fileno()
+        assert subject.ring.submit() == 1
+        assert waits(subject.ring, op)
+        near.close()
+        subject.ring.close()
+
+        far.settimeout(2)
+        assert far.recv(1) == b""
+    assert shelf.written() == {}
+
+
+@pytest.mark.parametrize("then", ["goes_on", "executes"])
+def test_what_a_refused_request_kept_from_being_submitted(ring: Subject, then: str) -> None:
+    """A child submits five, of which the first is refused (PROVIDE_BUFFERS of none): io_uring_enter() stops behind it.
+
+    The four others are still to be submitted, and have their buffers then; or the child executes a program, for which it need
+    not wait for what never began. io_submit_sqes(): cached_refs
+    """
+    group = Group(ring.ring, ring.arena)
+    assert group.register() == 0
+    ring.owns(group.bgid)
+    group.publish(5, 3, 1, 2)
+
+    def submit() -> tuple[int, list[int | None]]:
+        with Ring.adopt(os.dup(ring.ring.fd), ring.ring.params) as group.ring:
+            sqe = group.ring.sqe()
+            sqe.opcode, sqe.buf_group = c.IORING_OP_PROVIDE_BUFFERS, 9
+            for _ in range(4):
+                group.queue_read(length=1)
+            first = group.ring.submit()
+            left = group.ring.show()
+            if then == "executes":
+                return left, [cqe.res for cqe in group.ring.cqes()]
+            return left, bids(group.ring.complete(5)) if first == 1 else []
+
+    with Neighbour(submit) as child:
+        left, seen = child.work()
+        if then == "executes":
+            child.become("/bin/cat")
+
+    assert left == 4
+    assert seen == ([-errno.E2BIG] if then == "executes" else [None, 5, 3, 1, 2])
 
 
 @pytest.mark.parametrize(
