@@ -42,7 +42,9 @@ def kernel() -> str:
     built = builder.build_module(image.release, cache.folder())
     place = _ROOT / _CASES / "build" / f"{image.release}.ko"
     place.parent.mkdir(exist_ok=True)
-    shutil.copy(built, place)
+    half = place.with_suffix(f".{os.getpid()}")
+    shutil.copy(built, half)
+    half.replace(place)  # the other worker may have it in use
     return "debian:6.12"
 
 
