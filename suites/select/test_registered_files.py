@@ -13,7 +13,7 @@ from ringrig.model.params import receives
 from ringrig.model.shelf import BGID, Shelf
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Kind, Op, Reply, incoming
-from ringrig.model.waiting import payloads, receive, told, waits
+from ringrig.model.waiting import payloads, receive, told, waits, without_nonempty
 from ringrig.uring import consts as c
 from ringrig.uring.group import remove_legacy
 from ringrig.uring.ring import Ring
@@ -64,7 +64,7 @@ def test_it_waits_for_its_data(  # noqa: PLR0917
         wire.send(incoming(_LENGTH * at, _LENGTH))
         found += shelf.some(1)
 
-    assert found == [told(op, bid, _LENGTH) for bid in BIDS[:2]]
+    assert without_nonempty(found) == [told(op, bid, _LENGTH) for bid in BIDS[:2]]
     if op.multishot:
         assert shelf.cancelled() == [Reply(res=-errno.ECANCELED)]
     assert payloads(shelf, op) == {bid: incoming(_LENGTH * at, _LENGTH) for at, bid in enumerate(BIDS[:2])}
