@@ -128,7 +128,7 @@ def visiting(tmp_path, door, *, known=True, key="user_key"):
 
 
 def on_the_board():
-    """What a run puts on the board for its time."""
+    """What a run puts on the board for its time: other runs of this machine's, too, which may end meanwhile."""
     return set(Path("/tmp").glob("ringrig-????????"))
 
 
@@ -152,7 +152,7 @@ def test_the_suite_runs_on_a_board(visitor, door):
     assert visitor.run_json()["release"] == platform.release()
     assert visitor.run_json()["ran"]["release"] == platform.release()
     assert (visitor.latest / "guests" / "guest-1" / "agent.log").read_text() == ""
-    assert on_the_board() == before
+    assert on_the_board() <= before
 
 
 def test_cases_have_only_what_travelled(visitor, door):
@@ -190,7 +190,7 @@ def test_a_run_that_is_killed_leaves_nothing_on_the_board(visitor, door):
     run.wait()
 
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
-    until(lambda: on_the_board() == before)
+    until(lambda: on_the_board() <= before)
 
 
 def agents(folders):
@@ -265,4 +265,4 @@ def test_a_board_without_a_python_that_will_do(tmp_path, script, words):
         door.shut()
 
     refused(run, GuestLacks.exit_code, words)
-    assert on_the_board() == before
+    assert on_the_board() <= before
