@@ -113,7 +113,7 @@ def test_one_event_after_the_other(  # noqa: PLR0917
         if waits or asked:
             assert ring.ring.cqes() == []
             events.happen()
-        found += [Reply.of(cqe.res, cqe.flags) for cqe in ring.ring.complete(timeout=2)]
+        found += [Reply.of(cqe.res, cqe.flags) for cqe in ring.ring.complete(timeout=1)]
 
     if found[-1].more:
         assert shelf.cancelled() == [Reply(res=-errno.ECANCELED)]
