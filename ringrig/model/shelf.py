@@ -136,9 +136,9 @@ class Shelf:
         """Submit, and wait for all completions of the one request, up to its last."""
         return to_the_end(self.ring)
 
-    def some(self, count: int) -> list[Reply]:
-        """Submit, and wait for `count` completions of a request that goes on."""
-        return [Reply.of(cqe.res, cqe.flags) for cqe in self.ring.complete(count)]
+    def some(self, count: int, *, timeout: float = 10.0) -> list[Reply]:
+        """Submit, and wait for `count` completions of a request that goes on; TimeoutError after `timeout` s."""
+        return [Reply.of(cqe.res, cqe.flags) for cqe in self.ring.complete(count, timeout=timeout)]
 
     def cancelled(self) -> list[Reply]:
         """Cancel the request: its completions that nobody has seen yet, up to its last."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from ringrig.model.params import ops, receives, rings
+from ringrig.model.scene import OPCODES
 from ringrig.model.shelf import Shelf
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Kind, Op, Reply, incoming
@@ -88,8 +89,7 @@ def test_who_wants_to_know_of_workers_alone(ring: Subject, op: Op, to: int, flag
     io_eventfd_trigger(): eventfd_async
     """
     shelf, bell = Shelf(ring, dict.fromkeys(BIDS, 64), kind=kind), Bell(ring, to)
-    opcode = c.IORING_OP_READ if op is Op.READ else c.IORING_OP_READV
-    shelf.queue(opcode, shelf.group.zero(), length=_LENGTH, flags=flags)
+    shelf.queue(OPCODES[op], shelf.group.zero(), length=_LENGTH, flags=flags)
 
     assert shelf.some(1) == [Reply(res=_LENGTH, bid=BIDS[0])]
     assert bell.rings() if flags or to == c.IORING_REGISTER_EVENTFD else not bell.rang()

@@ -84,12 +84,17 @@ class Sleeper:
         self._thread = threading.Thread(target=lambda: self.seen.append(sleep()), daemon=True)
         self._thread.start()
         assert settled(lambda: int(asleep(self._thread.native_id or 0)), 1) == 1
-        self.join = self._thread.join
 
-    def woken(self) -> bool:
-        """Within a second."""
-        self.join(1)
-        return not self._thread.is_alive()
+    def woken(self, ring: Ring) -> tuple[bool, list[Reply]]:
+        """Within a second; and the completion. Afterwards it has ended."""
+        self._thread.join(1)
+        woken = not self._thread.is_alive()
+        found = [Reply.of(cqe.res, cqe.flags) for cqe in ring.complete()]
+        if not woken:  # let it go: a completion that stays
+            ring.sqe()
+            ring.submit()
+        self._thread.join()
+        return woken, found
 
 
 def overflowed(ring: Ring) -> bool:
@@ -275,12 +280,7 @@ def test_who_sleeps_in_poll_is_woken(  # noqa: PLR0917
     sleeper = Sleeper(look, by)
 
     wire.send(incoming(0, _SIZE))
-    woken = sleeper.woken()
-    found = [Reply.of(cqe.res, cqe.flags) for cqe in ring.complete()]
-    if not woken:  # let it go: a completion that stays
-        ring.sqe()
-        ring.submit()
-    sleeper.join()
+    woken, found = sleeper.woken(ring)
 
     assert woken, f"who sleeps in {by}() of the io_uring is not woken by data"
     assert sleeper.seen == [[(ring.fd, select.POLLIN)]]
@@ -316,12 +316,7 @@ def test_who_sleeps_in_poll_is_woken_by_each_round(  # noqa: PLR0917
     for at, bid in enumerate(BIDS[:2]):
         sleeper = Sleeper(look, by)
         wire.send(incoming(_SIZE * at, _SIZE))
-        woken = sleeper.woken()
-        found = [Reply.of(cqe.res, cqe.flags) for cqe in ring.complete()]
-        if not woken:  # let it go: a completion that stays
-            ring.sqe()
-            ring.submit()
-        sleeper.join()
+        woken, found = sleeper.woken(ring)
 
         assert woken, f"who sleeps in {by}() of the io_uring is not woken by a multishot's data"
         assert sleeper.seen == [[(ring.fd, select.POLLIN)]]
