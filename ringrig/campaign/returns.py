@@ -54,12 +54,15 @@ def read(trace: str) -> list[Frame]:
 def _frames(trace: str) -> Iterator[Frame]:
     open_frames: dict[str, list[Frame]] = {}
     call = 0
+    marking: set[str] = set()
     for line in trace.splitlines():
+        task = _TASK.match(line)
         if mark := _MARK.search(line):
             call = int(mark["number"])
+            marking |= {task["pid"]} if task else set()
             continue
-        task = _TASK.match(line)
-        if task is None or not task["comm"].startswith(_OURS):
+        # A name that the kernel did not save is "<...>": who marks its calls is the case.
+        if task is None or not (task["comm"].startswith(_OURS) or task["pid"] in marking):
             continue
         name = f"{task['comm']}-{task['pid']}"
         stack = open_frames.setdefault(name, [])

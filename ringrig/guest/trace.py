@@ -78,10 +78,12 @@ class Tracer:
         chosen = sorted(
             name for name in known if _matches(name, _PROBED) and not _matches(name, _NOT) and "." not in name
         )
-        with (_TRACEFS / "kprobe_events").open("w") as file:
-            for name in chosen:
-                file.write(f"r:ringrig/{name} {name} ret=$retval:s32\n")
-                file.flush()
+        events = os.open(_TRACEFS / "kprobe_events", os.O_WRONLY | os.O_TRUNC)
+        try:
+            if not [name for name in chosen if _probed(events, name)]:
+                raise RuntimeError(f"the kernel refuses a kretprobe on each of {len(chosen)} functions")
+        finally:
+            os.close(events)
         self._write("events/ringrig/enable", "1")
 
     def begin(self) -> None:
@@ -112,6 +114,15 @@ _OPTIONS = {
     "funcgraph-overhead": "0",
     "funcgraph-irqs": "0",
 }
+
+
+def _probed(events: int, name: str) -> bool:
+    """Whether the kernel takes a kretprobe on it. One that it refuses takes no other along."""
+    try:
+        os.write(events, f"r:ringrig/{name} {name} ret=$retval:s32\n".encode())
+    except OSError:
+        return False
+    return True
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

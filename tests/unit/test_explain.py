@@ -136,10 +136,14 @@ def traced_run(file: str, *, call: int) -> Run:
     [
         ("graph-6.12.txt", ("__x64_sys_io_uring_register", "io_register_pbuf_ring")),
         ("graph-7.3.txt", ("__x64_sys_io_uring_register", "io_register_pbuf_ring")),
+        (
+            "kretprobes-6.12.txt",
+            ("__x64_sys_io_uring_register", "__io_uring_register", "io_register_pbuf_ring"),
+        ),
     ],
 )
 def test_the_innermost_function_that_returned_it(file: str, chain: tuple[str, ...]):
-    """function_graph as 6.12 and as 7.3 print it; another task's returns are not the case's."""
+    """function_graph as 6.12 and as 7.3 print it, and kretprobes of a task whose name the kernel lost; another task's do not count."""
     found = returns.traced(traced_run(file, call=4), {}, Lines(None))
 
     assert (found.how, found.function, found.number) == ("trace", "io_register_pbuf_ring", 4)
