@@ -1,13 +1,14 @@
 """Cases that share a child: one of their own costs more than most of them take, on every kind of kernel.
 
-Whatever is not plain counts for nothing: after a failure that case, after a splat, a hang or a process that died every case of the
-child runs again, each in a child of its own, and that is their verdict; a splat that none of them brings again may be of one that ran
-shortly before them, and those run again, too. What then does not come again is told as uncertain, never swallowed.
+A failure that is known word for word is believed, too. Whatever else is not plain counts for nothing: after a failure that case, after
+a splat, a hang or a process that died every case of the child runs again, each in a child of its own, and that is their verdict; a splat
+that none of them brings again may be of one that ran shortly before them, and those run again, too. What then does not come again is told
+as uncertain, never swallowed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -48,9 +49,18 @@ class _Doubt:
 class Company:
     """Hands out the verdicts of cases one by one, having run several at a time."""
 
-    def __init__(self, keeper: Keeper, *, most: Callable[[], int], alone: Callable[[str], bool]) -> None:
-        """`most`: cases of one child, asked when there is a guest; `alone` says of a node id that it has one to itself."""
-        self._keeper, self._most, self._alone = keeper, most, alone
+    def __init__(
+        self,
+        keeper: Keeper,
+        *,
+        most: Callable[[], int],
+        alone: Callable[[str], bool],
+        known: Callable[[Sequence[dict[str, Any]]], bool],
+    ) -> None:
+        """`most`: cases of one child, asked when there is a guest; `alone` says of a node id that it has one to itself; `known` of a
+        case's reports that they fail as is known.
+        """
+        self._keeper, self._most, self._alone, self._known = keeper, most, alone, known
         self._had: dict[str, Outcome] = {}
         self._own: dict[str, Trouble | None] = {}
         """Cases that run alone when their turn comes, each because of its failure; None: it was left out while it ran."""
@@ -103,7 +113,7 @@ class Company:
         counted = done.get("gcov")
         for nodeid, reports in zip(nodeids, each, strict=True):
             wrong = _not_plain(reports)
-            if wrong is None:
+            if wrong is None or (wrong["outcome"] == "failed" and self._known(reports)):
                 self._had[nodeid] = Outcome(ran=tried.ran, guest=tried.guest, reports=reports, gcov=counted)
                 counted = None  # by all of them together: the first stands for them
             elif wrong["outcome"] == "skipped":

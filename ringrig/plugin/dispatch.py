@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,10 @@ class Dispatch:
             slowness = self.keeper.ready_machine().slowness
             return company.size(context.plan, slowness=slowness, fresh=manner.fresh, keep=manner.keep)
 
-        # What is known to fail would fail in company, too, and a kernel that is known to warn would do so.
-        self._company = Company(self.keeper, most=most, alone=self._known.speak_of)
+        def known(reports: Sequence[dict[str, Any]]) -> bool:
+            return self._known.expect([self._deserialized(deepcopy(data)) for data in reports])
+
+        self._company = Company(self.keeper, most=most, alone=self._known.alone, known=known)
         vmlinux = context.plan.vmlinux
         self._lines = Lines(Path(vmlinux) if vmlinux else None)
         self._failed = False
@@ -143,12 +146,14 @@ class Dispatch:
         outcome.late = [(nodeid, placed(trouble)) for nodeid, trouble in outcome.late]
         outcome.uncertain = [(placed(trouble), suspects) for trouble, suspects in outcome.uncertain]
 
+    def _deserialized(self, data: dict[str, Any]) -> pytest.TestReport:
+        """Pytest's own, which takes `data` apart."""
+        report = self._config.hook.pytest_report_from_serializable(config=self._config, data=data)
+        assert isinstance(report, pytest.TestReport)
+        return report
+
     def _reports(self, item: pytest.Item, outcome: Outcome) -> list[pytest.TestReport]:
-        hook = self._config.hook
-        reports = [
-            hook.pytest_report_from_serializable(config=self._config, data=data)
-            for data in outcome.reports or []
-        ]
+        reports = [self._deserialized(data) for data in outcome.reports or []]
         for report in reports:
             report.location = item.location
             # JSON has no tuples, and pytest insists on (path, line, reason).

@@ -36,6 +36,8 @@ class Issue:
     expires: datetime.date
     traits: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()
+    alone: bool = False
+    """What it shows would be everybody's whose child the case shares."""
 
 
 class KnownIssues:
@@ -74,16 +76,29 @@ class KnownIssues:
         """Whether the case is known to fail on this kernel."""
         return any(_matches(issue, nodeid) for issue in self.issues)
 
+    def alone(self, nodeid: str) -> bool:
+        """Whether the case needs a child to itself on this kernel."""
+        return any(_matches(issue, nodeid) for issue in self.issues if issue.alone)
+
+    def expect(self, reports: Sequence[pytest.TestReport]) -> bool:
+        """Whether all that failed is a call that an issue explains."""
+        failed = [report for report in reports if not report.passed]
+        return all(
+            (report.when, report.outcome) == ("call", "failed") and self._explaining(report)
+            for report in failed
+        )
+
+    def _explaining(self, report: pytest.TestReport) -> list[Issue]:
+        return [one for one in self.issues if _matches(one, report.nodeid) and _explains(one, report)]
+
     def apply(self, reports: Sequence[pytest.TestReport]) -> None:
         """Turn the failure that an issue explains into xfail, and a pass that it says cannot be into xpass."""
         for report in reports:
             if report.when != "call" or report.skipped:
                 continue
-            issues = [one for one in self.issues if _matches(one, report.nodeid)]
-            if not report.passed:
-                issues = [one for one in issues if _explains(one, report)]
-                if not issues:
-                    continue
+            if report.passed:
+                issues = [one for one in self.issues if _matches(one, report.nodeid)]
+            elif issues := self._explaining(report):
                 report.outcome = "skipped"
             if issues:
                 report.wasxfail = f"known: {issues[0].title} ({issues[0].link})"
@@ -104,6 +119,8 @@ def _issue(table: dict[str, Any]) -> Issue:
             raise TypeError(f"{issue.id}: {name} must be a string")
     if not all(isinstance(case, str) for case in _cases(issue)):
         raise TypeError(f"{issue.id}: case must be a string or a list of them")
+    if type(issue.alone) is not bool:
+        raise TypeError(f"{issue.id}: alone must be true or false")
     if type(issue.expires) is not datetime.date:
         raise TypeError(f"{issue.id}: expires must be a date, like 2027-11-30")
     re.compile(issue.shows)

@@ -173,7 +173,8 @@ static void verdict_cqe(struct ring *r, struct io_uring_cqe wrong, struct io_uri
 {
 	/* Not every kernel says of every socket that there is more in it: heeded where only that is in question. */
 	unsigned int more = IORING_CQE_F_SOCK_NONEMPTY;
-	unsigned int heeded = wrong.res == right.res && (wrong.flags ^ right.flags) == more ? ~0U : ~more;
+	unsigned int heeded = wrong.user_data == right.user_data && wrong.res == right.res &&
+			      (wrong.flags ^ right.flags) == more ? ~0U : ~more;
 	struct io_uring_cqe got = next_cqe(r);
 	int good = same("wanted", got, right, heeded), bad = same("broken", got, wrong, heeded);
 

@@ -66,7 +66,12 @@ class Keeper:
 
 
 def company_of(keeper):
-    return Company(keeper, most=lambda: 72, alone=lambda name: name.endswith("known"))
+    return Company(
+        keeper,
+        most=lambda: 72,
+        alone=lambda name: name.endswith("warns"),
+        known=lambda reports: any("as is known" in str(one["longrepr"]) for one in reports),
+    )
 
 
 def asked_for(keeper, *items):
@@ -236,14 +241,29 @@ def test_a_failure_outlives_a_run_that_stops():
     assert [(doubt.detail, names) for doubt, names in together.open_doubts()] == [("no", ["b"])]
 
 
-def test_who_is_known_to_fail_is_alone():
-    """Beside others it would fail twice, and take those along with whom it warns."""
-    keeper = Keeper({"known": reports("failed")})
+def test_who_is_known_to_warn_is_alone():
+    """It would take those along that share its child."""
+    keeper = Keeper({"warns": reports("failed")})
 
-    outcomes, together = asked_for(keeper, item("a"), item("b"), item("known"), item("c"), item("d"))
+    outcomes, together = asked_for(keeper, item("a"), item("b"), item("warns"), item("c"), item("d"))
 
-    assert keeper.asked == [["a", "b", "c", "d"], "known"]
+    assert keeper.asked == [["a", "b", "c", "d"], "warns"]
     assert outcomes[2].reports == reports("failed")
+    assert together.open_doubts() == []
+
+
+def test_what_fails_as_is_known_is_believed():
+    """Word for word; another failure of it is asked again."""
+    known = reports("failed", words="as is known")
+    keeper = Keeper(
+        {"b": known, "c": reports("failed", words="otherwise")}, {"c": reports("failed", words="no")}
+    )
+
+    outcomes, together = asked_for(keeper, item("a"), item("b"), item("c"), item("d"))
+
+    assert keeper.asked == [["a", "b", "c", "d"], "c"]
+    assert outcomes[1].reports == known
+    assert outcomes[2].reports == reports("failed", words="no")
     assert together.open_doubts() == []
 
 
