@@ -35,10 +35,10 @@ that a kernel must be built with for it to show. A name in the mutants column pu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bug:
-    """`fix`: the fixing commit, or its subject, or "open". `cases`: node ids, wildcards outside brackets.
+    """`fix`: the fixing commit, or its subject, or what it is about, or "open". `cases`: node ids, wildcards outside brackets.
 
-    `config`: only such a kernel shows it. `mutants`: put it back. `why`: what there is to say about cases that are
-    missing, or do not show all.
+    `live`: where it is still, or was. `config`: only such a kernel shows it. `mutants`: put it back. `why`: what there is to say about
+    cases that are missing, or do not show all.
     """
 
     id: str
@@ -46,11 +46,23 @@ class Bug:
     fix: str
     cve: str = ""
     fixed: tuple[str, ...] = ()
+    live: str = ""
     link: str = ""
     cases: tuple[str, ...] = ()
     mutants: tuple[str, ...] = ()
     config: str = ""
     why: str = ""
+
+    def fate(self) -> str:
+        """What became of it: the sentence that is in the docstring of each of its cases."""
+        if self.fix == "open":
+            return f"Open in {self.live}." if self.live else "Open."
+        known = "; ".join(filter(None, (self.cve, ", ".join(self.fixed))))
+        name = f'"{self.fix}"' if ": " in self.fix or self.fix.startswith("fix ") else self.fix
+        fixed = f"Fixed by {name} ({known})." if known else f"Fixed by {name}."
+        if not self.fix:
+            fixed = f"Fixed in {known}."
+        return f"{fixed} Live in {self.live}." if self.live else fixed
 
     def shown_by(self, nodeid: str) -> bool:
         """Is that case among those that show it?"""
@@ -95,7 +107,8 @@ def document() -> str:
 
 
 def _row(bug: Bug) -> str:
-    fix = ", ".join(filter(None, (bug.fix, bug.cve, f"[report]({bug.link})" if bug.link else "")))
+    live = f"live in {bug.live}" if bug.live else ""
+    fix = ", ".join(filter(None, (bug.fix, bug.cve, live, f"[report]({bug.link})" if bug.link else "")))
     shown = "<br>".join(f"`{case.removeprefix('suites/')}`" for case in bug.cases)
     shown = "<br>".join(filter(None, (shown, bug.why)))
     cells = (bug.id, bug.broke, fix, ", ".join(bug.fixed), shown, bug.config, ", ".join(bug.mutants))

@@ -25,7 +25,7 @@ def test_a_round_that_ends_early_is_the_last(ring: Subject, make_wire: Callable[
     """TCP: 40 bytes, an urgent one, 100 more, for two buffers of 64: 40, of one buffer, although more is there.
 
     Behind a buffer that is not full nothing may be appended: its rest would be a gap in the stream.
-    io_recv_finish(): iov_iter_count(); 3a08988123c8, liburing #1409, 6.12.36
+    io_recv_finish(): iov_iter_count(); liburing #1409. Fixed by 3a08988123c8 (6.12.36).
     """
     shelf, wire = Shelf(ring, FOUR), make_wire(tcp=True)
     wire.send(incoming(0, 40))
@@ -68,7 +68,8 @@ def test_the_last_buffer_is_known_to_be(
     """IOSQE_ASYNC over TCP: one buffer, at that index, 160 bytes: 64, with F_SOCK_NONEMPTY, and the linked NOP runs.
 
     No round is appended that would find no buffer and fail the request. io_ring_buffer_select(): REQ_F_BL_EMPTY;
-    live in 6.18 and 7.2: `head + 1 == tail`, where head is 65535 and tail 0
+    live: `head + 1 == tail`, where head is 65535 and tail 0.
+    Fixed by (__u16)(head + 1) in io_ring_buffer_select() (6.12.117). Live in 6.18, 7.2.
     """
     ring = make_ring(LAP // 2)
     group = Group(ring.ring, ring.arena, bgid=BGID)

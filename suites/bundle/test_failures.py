@@ -74,8 +74,8 @@ def test_a_send_has_used_up_what_it_selected(
 ) -> None:
     """Three buffers, one of them nowhere: -EFAULT with the first bid, no F_MORE, nothing is sent and all three are gone.
 
-    Where addresses are looked at first (46800585ae04), one of the kernel's is -EFAULT before anything is selected.
-    io_buffers_select(), io_send_finish()
+    Where addresses are looked at first, one of the kernel's is -EFAULT before anything is selected.
+    io_buffers_select(), io_send_finish(). Fixed by 46800585ae04 (7.2).
     """
     refused = addr == NOWHERE["kernel"] and bool(profile.traits & {"bad_addr_is_enobufs", "bad_addr_refused"})
     shelf, wire = Shelf(ring, THREE), make_wire()
@@ -92,7 +92,7 @@ def test_a_send_has_used_up_what_it_selected(
 def test_nothing_to_receive(ring: Subject, wire: Wire, profile: Profile, length: int, flags: int) -> None:
     """MSG_DONTWAIT, and nothing there: -EAGAIN alone; head and entries are as they were, and the next receive has the first.
 
-    A length that ends within a buffer must not shorten its entry. io_ring_buffers_peek(); 70f4886bcbb9
+    A length that ends within a buffer must not shorten its entry. io_ring_buffers_peek(). Fixed by 70f4886bcbb9 (6.12.94, 7.1-rc).
     """
     shelf = Shelf(ring, THREE, flags=flags)
     shelf.queue(c.IORING_OP_RECV, wire.near, length=length, ioprio=BUNDLE, msg_flags=socket.MSG_DONTWAIT)

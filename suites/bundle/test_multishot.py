@@ -71,7 +71,7 @@ def test_later_rounds_take_what_is_in_the_socket(ring: Subject, make_wire: Calla
 def test_a_round_after_a_short_one_takes_all(ring: Subject, make_wire: Callable[..., Wire]) -> None:
     """TCP, 464 bytes; buffers so large and small that the first completion leaves 184: the next one takes 180.
 
-    io_recv_buf_select(): a round without length asks for what msg_inq says is left
+    io_recv_buf_select(): a round without length asks for what msg_inq says is left. Fixed by 178b8ff66ff8 (6.12.36).
     """
     sizes = dict(zip(range(50, 60), (64, 200, 16, 16, 16, 100, 16, 16, 16, 64), strict=True))
     shelf, wire = Shelf(ring, sizes), make_wire(tcp=True)
@@ -110,7 +110,7 @@ def test_what_came_while_it_waited_counts(ring: Subject, wire: Wire, published: 
     """It waits with one or two buffers in sight; six and more are published; 64 bytes, and again: it goes on each time.
 
     That a buffer was the last one is true of the moment it is taken, not of when the request looked and had to wait.
-    io_ring_buffers_peek(): REQ_F_BL_EMPTY; live from 6.12 to 7.3
+    io_ring_buffers_peek(): REQ_F_BL_EMPTY; live from 6.12 to 7.3. Open.
     """
     shelf = Shelf(ring, EIGHT, published=published)
     shelf.queue(c.IORING_OP_RECV, wire.near, ioprio=BUNDLES)
@@ -164,7 +164,10 @@ def test_provided_buffers(ring: Subject, wire: Wire, told: bool) -> None:
 
 @pytest.mark.parametrize("group", ["other_groups_have_buffers", "alone"])
 def test_rounds_stay_in_their_group(ring: Subject, make_wire: Callable[..., Wire], group: str) -> None:
-    """Bids that are other groups' ids: each round takes from group 7. sr->buf_group"""
+    """Bids that are other groups' ids: each round takes from group 7. sr->buf_group
+
+    Fixed by "net: cache the buffer group value for multishot receives" (6.1.9).
+    """
     shelf, wire = Shelf(ring, {20: 64, 21: 64, 22: 64}), make_wire(tcp=True)
     others = []
     if group != "alone":
@@ -205,7 +208,8 @@ def test_running_out_says_nothing_of_the_socket(ring: Subject, make_wire: Callab
 def test_over_an_incremental_ring(ring: Subject, make_wire: Callable[..., Wire]) -> None:
     """TCP, waves of 24, 60 and 44 bytes: F_BUF_MORE as long as the last buffer of a completion has room.
 
-    The second wave takes 40 + 20 bytes, by an appended round or by two segments. io_kbuf_inc_commit()
+    The second wave takes 40 + 20 bytes, by an appended round or by two segments. io_kbuf_inc_commit().
+    Fixed by ed46f39c47eb (CVE-2026-53191; 6.12.94).
     """
     sizes = {9: 64, 300: 64, 4: 64}
     shelf, wire = Shelf(ring, sizes, flags=c.IOU_PBUF_RING_INC), make_wire(tcp=True)

@@ -77,6 +77,8 @@ def test_a_bundle_fills_buffers_in_order(ring: Subject, wire: Wire, told: bool, 
 
     A last buffer that the length would cut is left out, unless it is the first; nothing is appended then.
     io_ring_buffers_peek(), io_bundle_nbufs(), io_recv_finish(). Over TCP the buffers lie around the ring's end.
+    Fixed by 70f4886bcbb9 (6.12.94, 7.1-rc). Fixed by "net: only consider msg_inq if larger than 1" (6.12.36).
+    Fixed by 178b8ff66ff8 (6.12.36). Fixed by 26ec15e4b0c1 (6.12.35).
     """
     pieces = take.appended if told and take.appended else take.pieces
     total = sum(pieces)
@@ -166,7 +168,7 @@ def test_a_bundle_of_provided_buffers_has_one_a_round(
 ) -> None:
     """A group of provided buffers: one, and one more where the socket tells that more has come.
 
-    io_buffers_peek(): "don't support multiple buffer selections for legacy"; io_recv_finish() appends all the same
+    io_buffers_peek() knows no more for them; io_recv_finish() appends all the same. Fixed by f274495aea7b (6.10.8).
     """
     pieces = take.appended if told and take.appended else take.pieces
     total = sum(pieces)
@@ -265,10 +267,7 @@ def test_no_group(ring: Subject, wire: Wire, length: int) -> None:
 
 
 def test_a_length_of_zero_at_the_head(ring: Subject, wire: Wire) -> None:
-    """The first entry has length 0 and a length is asked for: -ENOBUFS, and the entry stays.
-
-    io_ring_buffers_peek() would divide by it.
-    """
+    """The first entry has length 0, a length is asked for: -ENOBUFS, and it stays, no division by it. Fixed by e0ee967630c8 (6.10.7)."""
     shelf = Shelf(ring, {4: 0, 5: 64})
     wire.feed(b"data")
 
@@ -334,7 +333,7 @@ def test_io_wq_appends_from_its_own_group(ring: Subject, make_wire: Callable[...
     """IOSQE_ASYNC over TCP, first bid 9, and there is a group 9: the second round must not touch it.
 
     io_recv_finish() appends with req->buf_index, which 6.12's __io_put_kbuf_ring() leaves at the bid of a buffer
-    that was committed at selection; later kernels select from sr->buf_group.
+    that was committed at selection; later kernels select from sr->buf_group. Open in 6.12.
     """
     shelf, wire = Shelf(ring, {9: 64, 10: 64, 11: 64}), make_wire(tcp=True)
     other = Group(ring.ring, ring.arena, bgid=9)

@@ -110,6 +110,7 @@ def test_a_failing_append_uses_nothing_up(ring: Subject, make_wire: Callable[...
     """TCP, length 64, 160 bytes, the second buffer is not mapped: the first is reported, the others stay.
 
     The second round fails with -EFAULT: io_bundle_nbufs() and io_kbuf_commit() charge nothing for it.
+    Fixed by "net: always use current transfer count for buffer put" (6.12.36).
     """
     sizes = {9: 64, 300: 64, 4: 64}
     shelf, wire = Shelf(ring, sizes, flags=flags), make_wire(tcp=True)
@@ -183,6 +184,7 @@ def test_a_first_part_counts_once(ring: Subject, make_wire: Callable[..., Wire],
 
     io_recv_finish(): what this round got is without what earlier ones did (done_io). Live in 6.12: __io_put_kbuf_ring()
     knows the group no more in the second part, and what is appended comes from the group whose number is the first bid.
+    Open in 6.12.
     """
     sizes = {bid: 64, 300: 64, 4: 64}
     shelf, wire = Shelf(ring, sizes), make_wire(tcp=True)
@@ -217,7 +219,7 @@ def test_no_buffer_breaks_the_link(ring: Subject, make_wire: Callable[..., Wire]
 def test_a_receive_of_all_ends_short(ring: Subject, make_wire: Callable[..., Wire]) -> None:
     """MSG_WAITALL, length 256, 100 bytes have come: 100, as nothing would keep the other buffers from others.
 
-    io_net_kbuf_can_retry()
+    io_net_kbuf_can_retry(). Fixed by "net: don't retry recv on uncommitted buffers" (6.12.115, 7.3).
     """
     shelf, wire = Shelf(ring, FOUR), make_wire()
     wire.feed(incoming(0, 100))

@@ -120,7 +120,7 @@ def test_a_plain_send_takes_one_buffer(
 ) -> None:
     """Without the flag: one buffer, and no more than it holds, also where a bundle of four has left its vector.
 
-    io_send(): nr_iovs 1; the request's memory is used again
+    io_send(): nr_iovs 1; the request's memory is used again. Fixed by 8fe8ac24adcd (6.10.5).
     """
     shelf, wire = Shelf(ring, {**before, **FOUR}, published=len(before)), make_wire()
     stream = shelf.load()
@@ -143,7 +143,7 @@ def test_a_plain_send_takes_one_buffer(
 def test_a_length_of_zero_at_the_head(
     ring: Subject, make_wire: Callable[..., Wire], ioprio: int, length: int
 ) -> None:
-    """The first entry has length 0: -ENOBUFS, and it stays. io_ring_buffers_peek() would divide by it."""
+    """The first entry has length 0: -ENOBUFS, and it stays; nothing divides by it. Fixed by e0ee967630c8 (6.10.7)."""
     shelf, wire = Shelf(ring, {4: 0, 5: 64}), make_wire()
 
     shelf.queue(c.IORING_OP_SEND, wire.near, length=length, ioprio=ioprio)
@@ -180,7 +180,7 @@ def test_no_group(ring: Subject, make_wire: Callable[..., Wire], ioprio: int) ->
 def test_nobody_is_there(ring: Subject, make_wire: Callable[..., Wire], kind: Kind) -> None:
     """The other end is closed: -EPIPE with the first bid, no F_MORE. A ring's buffers are all gone, else one is.
 
-    io_send_finish(): bundle_finished
+    io_send_finish(): bundle_finished. Open.
     """
     shelf, wire = Shelf(ring, FOUR, kind=kind), make_wire()
     wire.close()
@@ -195,6 +195,7 @@ def test_io_wq_sends_nothing(ring: Subject, make_wire: Callable[..., Wire]) -> N
     """IOSQE_ASYNC and a socket that has room: -ECANCELED, nothing is sent and no buffer is gone.
 
     io_wq_submit_work() leaves a request with several completions to poll, and gives up where there is no need to.
+    Fixed by "net: fix io_req_post_cqe abuse by send bundle" (6.12.24).
     """
     shelf, wire = Shelf(ring, FOUR), make_wire()
     shelf.load()
@@ -239,7 +240,8 @@ def test_what_does_not_fit_waits(
 def test_what_had_to_wait_is_the_last_round(ring: Subject, make_wire: Callable[..., Wire]) -> None:
     """300 buffers of 100 bytes, a socket that takes a few thousand: 256 are sent in the end, no F_MORE, 44 stay.
 
-    Another round could be overtaken by other sends. io_send_finish(): REQ_F_POLLED
+    Another round could be overtaken by other sends. io_send_finish(): REQ_F_POLLED.
+    Fixed by "net: don't continue send bundle if poll was required" (6.12.75).
     """
     sizes = {7 * at: 100 for at in range(300)}
     shelf, wire = Shelf(ring, sizes), make_wire()
@@ -288,7 +290,7 @@ def test_a_full_completion_queue_ends_a_bundle(
 
 @pytest.mark.parametrize("opcode", [c.IORING_OP_SEND, c.IORING_OP_RECV], ids=["send", "recv"])
 def test_a_length_above_31_bits(ring: Subject, make_wire: Callable[..., Wire], opcode: int) -> None:
-    """sqe->len 0x80000000: -EINVAL, and the buffer stays. io_sendmsg_prep(), io_recvmsg_prep(); b948f9d5d305"""
+    """sqe->len 0x80000000: -EINVAL, and the buffer stays. io_sendmsg_prep() and such. Fixed by b948f9d5d305 (CVE-2026-31774; 6.12.81)."""
     shelf, wire = Shelf(ring, {3: 64}), make_wire()
     wire.feed(b"data")
     shelf.queue(opcode, wire.near, length=1 << 31)

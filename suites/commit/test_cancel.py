@@ -124,7 +124,9 @@ def waiting(ring: Subject, make_wire: Callable[..., Wire], pipe: Pipe, opcode: i
 def test_what_is_named_is_cancelled(waiting: Waiting, way: Way, call: str) -> None:
     """-ECANCELED without a buffer, and the canceller says 0, or with ALL how many; the other request gets the first buffer.
 
-    io_cancel_req_match(), __io_poll_cancel(); REGISTER_SYNC_CANCEL: io_sync_cancel()
+    io_cancel_req_match(), __io_poll_cancel(); REGISTER_SYNC_CANCEL: io_sync_cancel().
+    Fixed by "io_uring: use cancelation match helper for poll and timeout requests" (6.6). Live in 6.1.192.
+    Fixed in 6.18.15. Live in 6.16.12, 6.17.13.
     """
     if call == "request":
         waiting.cancel(way)
@@ -145,7 +147,10 @@ def test_what_is_named_is_cancelled(waiting: Waiting, way: Way, call: str) -> No
 @each_op
 @by(MISSES)
 def test_what_is_not_named_waits_on(waiting: Waiting, ioprio: int, way: Way, call: str) -> None:
-    """-ENOENT, or with ALL 0; data comes for the request that is no other's, and it gets the first buffer."""
+    """-ENOENT, or with ALL 0; data comes for the request that is no other's, and it gets the first buffer.
+
+    Fixed by "io_uring: use cancelation match helper for poll and timeout requests" (6.6). Live in 6.1.192.
+    """
     if call == "request":
         waiting.cancel(way)
         found = waiting.told(1)

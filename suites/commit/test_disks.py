@@ -82,7 +82,8 @@ def test_a_read_that_completes_later(ring: Subject, disk: int, flags: int, kind:
 def test_two_on_their_way_have_two_buffers(ring: Subject, disk: int, flags: int, kind: Kind) -> None:
     """Two such reads at once: the first has its buffer for good before the second looks for one.
 
-    io_ring_buffer_select(): a file without poll; 5.19, liburing #605
+    io_ring_buffer_select(): a file without poll; liburing #605.
+    Fixed by immediate commit of buffers for reads of files that cannot be polled (5.19-rc3).
     """
     group = three_buffers(ring, kind)
     for offset in (0, SIZE):

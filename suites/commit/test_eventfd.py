@@ -52,7 +52,8 @@ def test_each_completion_tells(
 ) -> None:
     """A receive waits, and nothing is told; its data comes, and it is; so too each time that a multishot goes on.
 
-    With IORING_SETUP_DEFER_TASKRUN there is something to do then. io_cqring_wake(), io_eventfd_signal(), io_req_local_work_add()
+    With IORING_SETUP_DEFER_TASKRUN there is something to do then. io_cqring_wake(), io_eventfd_signal(), io_req_local_work_add().
+    Fixed by clearing IO_EVENTFD_OP_SIGNAL_BIT in io_eventfd_do_signal() (7.3.4). Live in 6.12.117.
     """
     ring, wire = make_ring(flags=flags), make_wire()
     shelf, bell = Shelf(ring, dict.fromkeys(BIDS, 64), kind=kind), Bell(ring)

@@ -22,7 +22,7 @@ def test_two_on_their_way_have_two_buffers(ring: Subject, kind: Kind) -> None:
     is told to.
 
     Live: io_read() takes IOU_ISSUE_SKIP_COMPLETE (-EIOCBQUEUED) for a failure, and gives the ring's buffer back while
-    the file system still writes to it. Open; nobody has reported it that we know of.
+    the file system still writes to it; nobody has reported it that we know of. Open.
     """
     shelf = Shelf(ring, SIZES, kind=kind)
     with FuseFile(incoming(0, 128)) as file:

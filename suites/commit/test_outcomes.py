@@ -115,6 +115,7 @@ def test_a_buffer_goes_or_stays(
     """Three buffers, one transfer that ends as its name says: completions, bytes, and the bids still to be had.
 
     io_put_kbuf(), io_kbuf_recycle(), io_kbuf_commit(); who calls them when is in the model (course.py).
+    Fixed by d8e1dec2f860 (6.12.71).
     """
     stock = Stock(kind=kind, buffers=BUFFERS)
     if why := meaningless(call, stock, profile.traits):

@@ -150,7 +150,7 @@ def test_1_receives_that_wait_for_the_rest_do_not_share_a_buffer(
     """Two receives with MSG_WAITALL got 8 of 64 bytes and wait; the rest comes: two bids, all bytes in place.
 
     A buffer with bytes in it is gone, or the next request would get it: io_kbuf_recycle() with
-    REQ_F_PARTIAL_IO, later io_net_kbuf_recyle().
+    REQ_F_PARTIAL_IO, later io_net_kbuf_recyle(). Fixed by "net: commit partial buffers on retry" (CVE-2025-38730; 6.12.44).
     """
     scene = Scene(ring, Stock(kind=kind, buffers=tuple(Buffer(bid=bid) for bid in (8, 1, 5))), profile.traits)
     call = Transfer(op=op, length=64, ready=8, then=(Then.DATA,), more=56, op_flags=socket.MSG_WAITALL)
@@ -167,7 +167,8 @@ def test_1_short_reads_of_files_do_not_share_a_buffer(ring: Subject, profile: Pr
     """Two READs of 4-byte files, submitted together, into buffers of 64: two bids.
 
     A read that gets less than it asked for goes on elsewhere with its buffer: it must be committed by then.
-    __io_read(): need_complete_io(), REQ_F_PARTIAL_IO
+    __io_read(): need_complete_io(), REQ_F_PARTIAL_IO.
+    Fixed by immediate commit of buffers for reads of files that cannot be polled (5.19-rc3).
     """
     scene = Scene(ring, Stock(kind=kind, buffers=tuple(Buffer(bid=bid) for bid in (8, 1, 5))), profile.traits)
 
@@ -181,6 +182,8 @@ def test_1_a_group_goes_while_io_wq_has_its_buffers(ring: Subject, make_group: C
     """Reads wait in io-wq with buffers of a group; it goes, another comes under the id: nobody moves its head.
 
     A request keeps the buffer's address, no reference to the list: req->buf_list is cleared at selection.
+    Fixed by commits on multishots with selected buffers, io_req_prep_async and rw's commit on async (CVE-2025-40364;
+    6.12.14, 6.1.129).
     """
     old = make_group(bgid=700)
     old.publish(1, 2)
@@ -269,7 +272,10 @@ def test_4_a_wider_bid_is_cut(profile: Profile, group: Group) -> None:
 
 
 def test_4_no_bid_beyond_16_bits_is_provided(ring: Subject) -> None:
-    """PROVIDE of bid 65535 works, of two from 65535 on is -EINVAL, of 65536 -E2BIG. io_provide_buffers_prep()"""
+    """PROVIDE of bid 65535 works, of two from 65535 on is -EINVAL, of 65536 -E2BIG. io_provide_buffers_prep()
+
+    Fixed by "kbuf: Fix check of BID wrapping in provided buffers" (6.5.12).
+    """
     addr = ring.arena.anon(libc.PAGE_SIZE)
 
     assert legacy(ring.ring, bgid=7, addr=addr, count=1, bid=65535) == 0

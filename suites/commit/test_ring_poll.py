@@ -269,7 +269,8 @@ def test_who_sleeps_in_poll_is_woken(  # noqa: PLR0917
 ) -> None:
     """A RECV waits, and a thread in poll() or epoll_wait() of the io_uring: data comes, and the thread is woken.
 
-    With IORING_SETUP_DEFER_TASKRUN by what there is to do: no completion comes by itself. io_poll_wq_wake(), io_req_local_work_add()
+    With IORING_SETUP_DEFER_TASKRUN by what there is to do: no completion comes by itself. io_poll_wq_wake(), io_req_local_work_add().
+    Fixed by io_poll_wq_wake_rcu() (6.12.117, 7.3.4). Live in 6.18.44, 7.2.12.
     """
     subject, wire = make_ring(flags=flags), make_wire()
     ring, shelf = subject.ring, Shelf(subject, dict.fromkeys(BIDS, _SIZE), kind=kind)

@@ -34,7 +34,8 @@ def test_what_a_waiting_request_has_is_not_handed_out(
     """A request waits; another takes a buffer; data comes for the first: two bids, none of them twice.
 
     Waiting for poll under the lock holds nothing of a ring (the head has not moved); issued by io-wq it has
-    its buffer at once. What waits has what a cancel would report. io_ring_buffer_select(), io_kbuf_recycle()
+    its buffer at once. What waits has what a cancel would report. io_ring_buffer_select(), io_kbuf_recycle().
+    Fixed by "kbuf: recycle on task work requeue" (5.19.9).
     """
     stock = Stock(kind=kind, buffers=BUFFERS)
     call = Transfer(op=op, issue=issue, length=64)

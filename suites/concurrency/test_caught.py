@@ -123,6 +123,7 @@ def test_what_mmap_has_found_stays(make_ring: Callable[..., Subject], dice: rand
     """A ring in kernel memory goes, and its list is given back, while an mmap() without room is kept inside its look-up.
 
     io_pbuf_get_bl() takes a reference under RCU, which io_put_bl() waits for; since 6.13 who unregisters waits for mmap_lock.
+    Fixed by 5cf4f52e6d8a.
     """
     subject = make_ring()
     ring, fd = subject.ring, subject.ring.fd

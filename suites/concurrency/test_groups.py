@@ -148,7 +148,8 @@ def test_mapping_is_interrupted_anywhere(make_ring: Callable[..., Subject], inte
     """A ring in kernel memory goes, or comes back, each time a timer goes off, under mmap()s of which three in four have no room.
 
     Who changes it is urgent and on the same processor: in a preemptible kernel that happens between any two instructions
-    of what looks the list up and holds it while its pages are mapped. io_pbuf_get_bl(), CVE-2024-35880
+    of what looks the list up and holds it while its pages are mapped. io_pbuf_get_bl().
+    Fixed by "kbuf: hold io_buffer_list reference over mmap" (CVE-2024-35880; 6.8.5, 6.6.26).
     """
     subject = make_ring()
     fd, gone = subject.ring.fd, io_uring_buf_reg(bgid=BGID)
@@ -173,7 +174,8 @@ def test_an_emptied_group_is_mapped_as_a_ring_or_not(
 ) -> None:
     """A buffer is provided and removed, the group made a ring in kernel memory, and taken away, 24 times, under mmap().
 
-    The list is made anew instead of changed: a mapper must not see a half of it. 8802766324e1, CVE-2025-21836
+    The list is made anew instead of changed: a mapper must not see a half of it.
+    Fixed by 8802766324e1 (CVE-2025-21836; 6.12.16, 6.14).
     """
     subject = make_ring(entries=COUNT)
     ring, fd, gone = subject.ring, subject.ring.fd, io_uring_buf_reg(bgid=BGID)

@@ -275,7 +275,7 @@ class Slot:
 def test_a_length_that_changes_is_read_once(make_ring: Callable[..., Subject]) -> None:
     """A thousand READs of 8 bytes from one slot, whose length another task sets to 4 and to 64 in turn: 4 bytes or 8, never more.
 
-    io_ring_buffer_select(), READ_ONCE(buf->len); 98b6fa62c84f
+    io_ring_buffer_select(), READ_ONCE(buf->len). Fixed by 98b6fa62c84f (CVE-2025-39816; 6.12.49).
     """
     slot = Slot(make_ring(entries=READS))
 
@@ -290,7 +290,10 @@ def test_a_length_that_changes_is_read_once(make_ring: Callable[..., Subject]) -
 def test_a_length_that_changes_at_any_instant_is_read_once(
     make_ring: Callable[..., Subject], interrupting: Scatter
 ) -> None:
-    """The same, and the length changes each time a timer goes off: in a preemptible kernel between any two instructions."""
+    """The same, and the length changes each time a timer goes off: in a preemptible kernel between any two instructions.
+
+    Fixed by 98b6fa62c84f (CVE-2025-39816; 6.12.49).
+    """
     slot = Slot(make_ring(entries=READS))
     changes = interrupting(slot.lengths(INSTANTS))
 

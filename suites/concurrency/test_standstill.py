@@ -126,6 +126,8 @@ def test_its_group_goes_and_another_comes(ring: Subject, wire: Wire, opcode: int
 
     The list must live until the head is moved (held by uring_lock), or be forgotten at selection: io_put_kbuf(),
     req->buf_list; the review's "buf_list being available".
+    Fixed by commits on multishots with selected buffers, io_req_prep_async and rw's commit on async (CVE-2025-40364;
+    6.12.14, 6.1.129).
     """
     standing = Standing(ring, wire)
     standing.queue(opcode, issue)
@@ -167,8 +169,8 @@ def test_its_emptied_group_becomes_a_ring(
 ) -> None:
     """It has the last provided buffer of its group, which is made a ring; then it ends, or fails and gives back.
 
-    A buffer is not put into a list that is none any more: io_kbuf_recycle_legacy(); c2c185be5c85, CVE-2026-43366.
-    A buffer that is back before the ring comes is -EEXIST.
+    A buffer is not put into a list that is none any more: io_kbuf_recycle_legacy().
+    A buffer that is back before the ring comes is -EEXIST. Fixed by c2c185be5c85 (CVE-2026-43366; 6.12.78, 6.1).
     """
     standing = Standing(ring, wire, Kind.LEGACY)
     standing.queue(opcode, issue)

@@ -80,7 +80,7 @@ def _is_there(group: Group, ring: FaultyRing) -> bool:
 def test_registering(walk: Walk, profile: Profile, flags: int, entries: int, bgid: int) -> None:
     """Register a ring: 0 and it is there, or an errno and it is not; then the same call again succeeds.
 
-    io_register_pbuf_ring(): copy of the argument, list, pages or pinning, their mapping, xarray node
+    io_register_pbuf_ring(): copy of the argument, list, pages or pinning, their mapping, xarray node. Fixed by 445d35742d86.
     """
 
     def register(subject: Subject, ring: FaultyRing, fault: Fault) -> None:
@@ -99,7 +99,10 @@ def test_registering(walk: Walk, profile: Profile, flags: int, entries: int, bgi
 
 @both_sides
 def test_registering_over_an_emptied_group(walk: Walk, profile: Profile, bgid: int) -> None:
-    """Register where an emptied legacy group is: the ring is there or it is not, and the call can be repeated."""
+    """Register where an emptied legacy group is: the ring is there or it is not, and the call can be repeated.
+
+    Fixed by 445d35742d86.
+    """
 
     def register(subject: Subject, ring: FaultyRing, fault: Fault) -> None:
         assert legacy(ring, bgid=bgid, addr=subject.arena.anon(64), count=1) == 0

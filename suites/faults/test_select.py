@@ -162,7 +162,7 @@ def test_a_bundle_commits_what_it_reports(walk: Walk, handed_out: HandedOut, opc
     """A bundle over three buffers meets a fault: the head moves by as many as it reports, or not at all.
 
     io_ring_buffers_peek() allocates a longer iovec. A SEND has taken all it could use before it fails
-    (io_buffers_select()).
+    (io_buffers_select()). Fixed by cd053d788c3f (7.3.4).
     """
 
     def bundle(subject: Subject, ring: FaultyRing, fault: Fault) -> None:

@@ -44,7 +44,7 @@ def test_a_multishot_goes_on_in_the_next(
 ) -> None:
     """Ten writes into four buffers of 1024 bytes, min_left 200: a rest of 124 is left out, and so is one of 0.
 
-    The sequence that liburing #1433 asks for. io_kbuf_inc_commit(); 7deba791ad49
+    The sequence that liburing #1433 asks for. io_kbuf_inc_commit(). Fixed by 7deba791ad49 (6.12.90, 7.1).
     """
     sizes = dict.fromkeys(range(4), 1024)
     shelf, wire = Shelf(ring, sizes, flags=INC, min_left=200), make_wire()
@@ -69,7 +69,7 @@ def test_a_message_finds_room_for_its_header(ring: Subject) -> None:
     """RECVMSG multishot, buffers of 100 bytes, messages of 30: after two a rest of 8 is left, which holds no header; min_left
     20 gives it up, and the third message has the next buffer, not -EFAULT.
 
-    What min_left came for. io_recvmsg_prep_multishot(), io_kbuf_inc_commit(); 7deba791ad49, liburing #1433
+    What min_left came for. io_recvmsg_prep_multishot(), io_kbuf_inc_commit(); liburing #1433. Fixed by 7deba791ad49 (6.12.90, 7.1).
     """
     sizes = {300: 100, 2: 100}
     shelf, vector = Shelf(ring, sizes, flags=INC, min_left=20), Vector(0)

@@ -94,6 +94,7 @@ def test_a_file_uses_up_what_is_asked_for(shelf: Shelf, asked: int, used: int, t
     """A READ of a file of 24 bytes, or none: the buffer moves on by the length of the request.
 
     io_ring_buffer_select(): a file without poll commits *len at once; REQ_F_BUF_MORE keeps the flag.
+    Fixed by 418eab7a6f3c (6.12.78). Fixed by "kbuf: use pre-committed buffer address for non-pollable file" (6.12.9).
     """
     shelf.queue(c.IORING_OP_READ, file_with(incoming(0, there)), length=asked)
 
@@ -108,7 +109,7 @@ def test_a_file_uses_up_what_is_asked_for(shelf: Shelf, asked: int, used: int, t
 def test_io_wq_uses_up_what_is_asked_for(shelf: Shelf, pipe: Pipe, asked: int, used: int) -> None:
     """24 bytes in a pipe, a READ by io-wq: the buffer moves on by the length of the request.
 
-    io_ring_buffer_select(): IO_URING_F_UNLOCKED commits *len at once
+    io_ring_buffer_select(): IO_URING_F_UNLOCKED commits *len at once. Fixed by 418eab7a6f3c (6.12.78).
     """
     pipe.feed(incoming(0, 24))
     shelf.queue(c.IORING_OP_READ, pipe.reader, length=asked, flags=c.IOSQE_ASYNC)
@@ -135,7 +136,10 @@ def test_io_wq_receives_what_is_asked_for(shelf: Shelf, wire: Wire, asked: int, 
 
 
 def test_the_end_of_a_pipe(shelf: Shelf, pipe: Pipe) -> None:
-    """READ at the end: 0, the bid with F_BUF_MORE, nothing used. io_kbuf_inc_commit(): no data consumed"""
+    """READ at the end: 0, the bid with F_BUF_MORE, nothing used. io_kbuf_inc_commit(): no data consumed
+
+    Fixed by 3ecd3e03144b (6.12.81).
+    """
     reader, writer = os.pipe2(os.O_NONBLOCK)
     os.close(writer)
     shelf.queue(c.IORING_OP_READ, reader)
@@ -185,20 +189,20 @@ def all_ends_short(shelf: Shelf, wire: Wire, opcode: int) -> None:
 def test_a_receive_of_all_ends_short(shelf: Shelf, wire: Wire) -> None:
     """MSG_WAITALL, 24 of 64 bytes have come: that is all, as the rest of the buffer is others' to take.
 
-    io_net_kbuf_can_retry()
+    io_net_kbuf_can_retry(). Fixed by "net: don't retry recv on uncommitted buffers" (6.12.115, 7.3).
     """
     all_ends_short(shelf, wire, c.IORING_OP_RECV)
 
 
 def test_a_message_of_all_ends_short(shelf: Shelf, wire: Wire) -> None:
-    """The same by RECVMSG. io_recvmsg()"""
+    """The same by RECVMSG. io_recvmsg(). Fixed by "net: don't retry recv on uncommitted buffers" (6.12.115, 7.3)."""
     all_ends_short(shelf, wire, c.IORING_OP_RECVMSG)
 
 
 def test_a_cut_datagram_uses_up_what_was_stored(ring: Subject) -> None:
     """MSG_TRUNC, 100 bytes for a buffer of 64, then 30: 100 and 30 are reported, 64 and 30 used.
 
-    io_recv(): consumed = min(ret, len)
+    io_recv(): consumed = min(ret, len). Fixed by 6028b543884f (6.12.112, 7.2.7, 7.3-rc3).
     """
     near, far = socket.socketpair(type=socket.SOCK_DGRAM)
     shelf = Shelf(ring, TWO, flags=c.IOU_PBUF_RING_INC)
@@ -302,7 +306,10 @@ def test_multishot_read(shelf: Shelf, pipe: Pipe) -> None:
 @pytest.mark.needs("send_select")
 @pytest.mark.parametrize("flags", [0, c.IOSQE_ASYNC], ids=["locked", "io_wq"])
 def test_sends_go_on_where_the_last_one_ended(shelf: Shelf, wire: Wire, flags: int) -> None:
-    """SENDs of 24, 100 and 10 bytes: 24, the 40 that are left, 10 of the next buffer. io_buffers_select()"""
+    """SENDs of 24, 100 and 10 bytes: 24, the 40 that are left, 10 of the next buffer. io_buffers_select()
+
+    Fixed by 418eab7a6f3c (6.12.78).
+    """
     stream = shelf.load()
     found: list[Reply] = []
     for length in (24, 100, 10):

@@ -48,6 +48,8 @@ def _stays_flat(oracles: Sequence[Oracle], name: str, *, shared: bool, rounds: i
 def test_counts_stay_flat(name: str, shared_kernel: bool) -> None:
     """Pages pinned (/proc/vmstat), objects of every cache (/proc/slabinfo) and, of rings in memory of the application's,
     mappings of the kernel's own (/proc/vmallocinfo): what a round takes it gives back.
+
+    Fixed by b4a72c0589fd (6.1.24). Fixed by ef62de3c4ad5 (6.14).
     """
     if name in {"register", "end"}:
         exact = [AREAS, *[PINS] * (not shared_kernel)]
@@ -103,7 +105,10 @@ KEPT = {
 @pytest.mark.slow
 @pytest.mark.parametrize("oracle, flags", KEPT.values(), ids=KEPT)
 def test_what_is_kept_is_seen(ring: Subject, oracle: Oracle | None, flags: int) -> None:
-    """A thousand rings that are not given back: a count that stays flat here would say nothing anywhere."""
+    """A thousand rings that are not given back: a count that stays flat here would say nothing anywhere.
+
+    Fixed by "kbuf: account ring io_buffer_list memory" (6.12.35).
+    """
     entries = 512 if oracle is AREAS else 128
     memory = 0 if flags else ring.arena.anon(ring.layout.size(entries))
 
@@ -129,6 +134,8 @@ def test_what_is_kept_is_seen(ring: Subject, oracle: Oracle | None, flags: int) 
 def test_what_is_provided_is_charged(ring: Subject, what: str) -> None:
     """A thousand buffers in one group, or a thousand groups whose only buffer is removed again: the caller's control group is
     charged for each. io_add_buffers(), io_provide_buffers(): GFP_KERNEL_ACCOUNT
+
+    Fixed by "kbuf: account ring io_buffer_list memory" (6.12.35).
     """
     memory = ring.arena.anon(1024)
 

@@ -87,7 +87,10 @@ def _say(ring: Subject, opcode: int, wrongs: tuple[Wrong, ...], **good: int) -> 
 
 @pytest.mark.parametrize("wrong", (*PROVIDE, TO_THE_TOP), ids=lambda wrong: wrong.name)
 def test_providing_wrongly(ring: Subject, wrong: Wrong) -> None:
-    """One thing wrong: its errno, and the group's one buffer stays alone. io_provide_buffers_prep()"""
+    """One thing wrong: its errno, and the group's one buffer stays alone. io_provide_buffers_prep()
+
+    Fixed by "kbuf: reject zero sized provided buffers" (6.12.24). Fixed by "kbuf: check for rollover of buffer ID" (6.0.9).
+    """
     assert _provide(ring) == 0
 
     assert _provide(ring, wrong) == -wrong.error

@@ -34,7 +34,7 @@ def _read(subject: Subject, bgid: int) -> int | None:
 def test_removing_counts(ring: Subject, model: Model, bgid: int, count: int) -> None:
     """REMOVE says how many went: as many as asked for, or as there were; a group that is no group is -ENOENT.
 
-    io_remove_buffers(). The emptied group stays.
+    io_remove_buffers(). The emptied group stays. Fixed by c0921e51dab7 (6.1.24).
     """
     if count:
         assert ring.provide_buffers(bgid=bgid, count=5) == model.provide_buffers(bgid=bgid, count=5)

@@ -50,7 +50,10 @@ def test_nearly_as_many_as_there_are_ids(ring: Subject) -> None:
 
 @pytest.mark.ends_within(3)
 def test_as_many_as_there_are_ids(ring: Subject) -> None:
-    """PROVIDE 65536 buffers from bid 0 on: 0, the first is handed out first, and the ring answers."""
+    """PROVIDE 65536 buffers from bid 0 on: 0, the first is handed out first, and the ring answers.
+
+    Fixed by "kbuf: Fix check of BID wrapping in provided buffers" (6.5.12).
+    """
     addr = ring.arena.anon(MOST)
     assert legacy(ring.ring, bgid=7, addr=addr, size=1, count=MOST) == 0
     with open("/dev/zero", "rb") as zero:  # noqa: PTH123

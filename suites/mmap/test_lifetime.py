@@ -53,7 +53,9 @@ def test_a_mapping_of_a_group_that_is_gone_is_nobodys(
     ring: Subject, make_group: Callable[..., Group], then: str
 ) -> None:
     """Unregister with the mapping kept, and take the id again: what is published through the old mapping is for
-    nobody, and it still holds what it held. CVE-2024-0582 (c392cbecd8ec)
+    nobody, and it still holds what it held.
+
+    Fixed by c392cbecd8ec (CVE-2024-0582; 6.6.5).
     """
     old = _kernel_group(make_group)
     old.publish(5, 6)

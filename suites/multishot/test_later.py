@@ -29,7 +29,7 @@ def read_all(ring: Subject, length: int, kind: Kind) -> tuple[Shelf, list[Reply]
 def test_each_round_is_over_before_the_next(ring: Subject, kind: Kind) -> None:
     """128 bytes, buffers of 64: twice 64 with F_MORE, then the end, in this order.
 
-    __io_read(): ki_complete is NULL for READ_MULTISHOT; 67b0025d19f9, 6.12.17
+    __io_read(): ki_complete is NULL for READ_MULTISHOT. Fixed by 67b0025d19f9 (6.12.17).
     """
     shelf, found = read_all(ring, 128, kind)
 
@@ -43,7 +43,7 @@ def test_a_short_round_is_told(ring: Subject, kind: Kind) -> None:
     """100 bytes: 64 and 36 with F_MORE, then the end.
 
     Live: __io_read() wants the rest of what a regular file gave in part, gets -EAGAIN, and io_read_mshot() gives the buffer
-    back with 36 bytes in it that nobody is told of. Open; nobody has reported it that we know of.
+    back with 36 bytes in it that nobody is told of; nobody has reported it that we know of. Open.
     """
     shelf, found = read_all(ring, 100, kind)
 

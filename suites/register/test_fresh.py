@@ -30,7 +30,7 @@ def test_a_new_ring_under_an_old_id_starts_at_its_first_slot(
     """Consume some, unregister, register fresh memory under the same id: the first read gets slot 0.
 
     io_register_pbuf_ring() gives a new, zeroed list. 6.1 keeps the lists of groups 0..63 with their head, so
-    that such a ring starts where the old one stopped, in slots nobody filled.
+    that such a ring starts where the old one stopped, in slots nobody filled. Fixed by 09ab7eff3820 (6.10).
     """
     old = make_group(bgid=bgid)
     for bid in range(consumed):

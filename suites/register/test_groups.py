@@ -118,6 +118,8 @@ def test_failure_over_an_emptied_legacy_group(
     """A wrong registration over an emptied legacy group: its errno, and the group stays or goes as pinned.
 
     io_register_pbuf_ring(): since 8802766324e1 the list is destroyed before the memory is looked at.
+    Fixed by 8802766324e1 (CVE-2025-21836; 6.12.16, 6.14).
+    Fixed by Dipanjan Das's fix of the kfree of a live list on failed register (5.19-rc).
     """
     assert ring.provide_buffers(bgid=bgid, count=1) == model.provide_buffers(bgid=bgid, count=1)
     assert ring.remove_buffers(bgid=bgid, count=1) == model.remove_buffers(bgid=bgid, count=1)

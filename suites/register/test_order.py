@@ -134,7 +134,7 @@ def test_min_left_decides_whether_the_rest_is_kept(
 ) -> None:
     """24 of 64 bytes read: the 40 left stay in use if they are at least min_left, and at least 1.
 
-    io_register_pbuf_ring() stores min_left - 1 (0 stays 0), io_kbuf_inc_commit() compares; 7deba791ad49
+    io_register_pbuf_ring() stores min_left - 1 (0 stays 0), io_kbuf_inc_commit() compares. Fixed by 7deba791ad49 (6.12.90, 7.1).
     """
     group = make_group(flags=c.IOU_PBUF_RING_INC, min_left=min_left)
     group.publish(1, 2)

@@ -29,8 +29,8 @@ def test_a_buffer_of_two_gigabytes_receives(
 ) -> None:
     """An entry that says 2 GiB and more, no length asked for, 5 bytes: they come, and the buffer is gone.
 
-    Live: sr->len, an int, becomes negative. "net: keep recv / recvmsg buffer select length within MAX_RW_COUNT",
-    6.12.115 to 6.12.117.
+    Live: sr->len, an int, becomes negative.
+    Fixed by "net: keep recv / recvmsg buffer select length within MAX_RW_COUNT" (6.12.115 to 6.12.117).
     """
     wire = make_wire()
     wire.feed(b"fives")
@@ -50,8 +50,8 @@ def test_a_buffer_of_two_gigabytes_is_used_in_part(
 ) -> None:
     """An incremental entry of 2 GiB and more, a READ of 5 bytes: the entry says 5 less, 5 further on.
 
-    Live: this_len, an int, is negative; the buffer moves backwards. io_kbuf_inc_commit(); c64eff368ac6,
-    CVE-2025-39822, 6.16.5.
+    Live: this_len, an int, is negative; the buffer moves backwards. io_kbuf_inc_commit().
+    Fixed by c64eff368ac6 (CVE-2025-39822; 6.16.5).
     """
     group = make_group(flags=c.IOU_PBUF_RING_INC)
     group.publish(3, size=length)
@@ -68,8 +68,8 @@ def test_a_buffer_of_two_gigabytes_is_used_in_part(
 def test_a_buffer_over_its_own_ring(make_group: Callable[..., Group], pipe: Pipe) -> None:
     """An incremental buffer is the ring itself, and 32 zeros are read into it: one completion, no end of the world.
 
-    Live: the entry's length is 0 as it is committed, and the loop never ends. io_kbuf_inc_commit(); 98b6fa62c84f,
-    CVE-2025-39816, 6.12.49.
+    Live: the entry's length is 0 as it is committed, and the loop never ends. io_kbuf_inc_commit().
+    Fixed by 98b6fa62c84f (CVE-2025-39816; 6.12.49).
     """
     group = make_group(flags=c.IOU_PBUF_RING_INC)
     group.memory.publish(group.memory.addr, 32, 3)
@@ -86,7 +86,8 @@ def test_a_buffer_over_its_own_ring(make_group: Callable[..., Group], pipe: Pipe
 def test_a_cut_message_uses_up_what_was_stored(ring: Subject) -> None:
     """RECVMSG with MSG_TRUNC, 100 bytes for a buffer of 64, then 30: 100 and 30 are reported, 64 and 30 used.
 
-    Live: what was cut is charged to the next buffer. io_recvmsg(); 6028b543884f, liburing #1619, 6.12.112, 7.2.7, 7.3.
+    Live: what was cut is charged to the next buffer. io_recvmsg(); liburing #1619.
+    Fixed by 6028b543884f (6.12.112, 7.2.7, 7.3-rc3).
     """
     near, far = socket.socketpair(type=socket.SOCK_DGRAM)
     sizes = {300: 64, 2: 64}

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.ends_within(3)
 def test_a_short_read_of_a_file_uses_up_what_came(make_group: Callable[..., Group]) -> None:
     """A READ of 16 bytes of a file that has 12, incremental: 12 are used, and the next data lies right behind.
 
-    Live: 16 are used, as they are committed before the read. io_ring_buffer_select(); liburing #1555, open.
+    Live: 16 are used, as they are committed before the read. io_ring_buffer_select(); liburing #1555. Open.
     """
     group = make_group(flags=c.IOU_PBUF_RING_INC)
     group.publish(3)
@@ -43,7 +43,8 @@ def test_a_group_above_2047_is_mapped_as_itself(ring: Subject, make_group: Calla
     """Rings in kernel memory under 1 and 0x8001: what is published through the mapping of 0x8001, it hands out.
 
     Live: the offset holds 11 bits of the group, so registering takes an id that mmap() leads elsewhere with: to group 1.
-    io_uring_get_unmapped_area(), io_mmap_get_region(); nobody has reported it that we know of.
+    io_uring_get_unmapped_area(), io_mmap_get_region(); nobody has reported it that we know of. Open.
+    The offset's sign, which spread into all its higher bits: fixed by febfbf767174 (6.14-rc).
     """
     low = make_group(bgid=1, flags=c.IOU_PBUF_RING_MMAP)
     high = make_group(bgid=0x8001, flags=c.IOU_PBUF_RING_MMAP)
@@ -60,7 +61,7 @@ def test_a_failed_registration_keeps_the_emptied_group(ring: Subject) -> None:
     """A group whose buffers were removed, and a registration with a bad address over it: REMOVE still says 0.
 
     Live: the group is destroyed before the memory is looked at, and REMOVE says -ENOENT. io_register_pbuf_ring(),
-    since 8802766324e1.
+    since 8802766324e1. Open.
     """
     assert ring.provide_buffers(bgid=700, count=1) == 0
     assert ring.remove_buffers(bgid=700, count=1) == 1

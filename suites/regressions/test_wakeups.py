@@ -40,7 +40,8 @@ def wire(request: pytest.FixtureRequest, make_wire: Callable[..., Wire]) -> Wire
 def test_the_end_comes_with_the_last_data(make_ring: Callable[..., Subject], wire: Wire) -> None:
     """A multishot receive waits; data comes, and the end of the stream, before it looks: both are reported.
 
-    Live: two wakeups are one look, and nobody wakes it again. io_poll_check_events(); liburing #1549, 6.12.86.
+    Live: two wakeups are one look, and nobody wakes it again. io_poll_check_events(); liburing #1549.
+    Fixed by "poll: fix multishot recv missing EOF on wakeup race" (6.12.86).
     """
     late = make_ring(flags=LATE)
     shelf = waiting(late, wire)
@@ -61,7 +62,7 @@ def test_an_end_made_here_comes_with_the_last_data(
     """A multishot receive of TCP waits; data comes, and its socket is shut for reading, before it looks: both are reported.
 
     What was shut on this side is no byte that is left (tcp_inq_hint()): only a second look finds the end, and nobody wakes
-    it again. io_poll_check_events(); liburing #1549, 6.12.86.
+    it again. io_poll_check_events(); liburing #1549. Fixed by "poll: fix multishot recv missing EOF on wakeup race" (6.12.86).
     """
     late, wire = make_ring(flags=LATE), make_wire(tcp=True)
     shelf = waiting(late, wire)
@@ -79,7 +80,8 @@ def test_data_that_another_took_is_no_end(make_ring: Callable[..., Subject], wir
     """A multishot receive waits; data comes twice, and another takes it before it looks, four times over. It goes on
     waiting, once: what comes then is reported once, and so is its cancellation.
 
-    Live: it is issued anew beside its armed poll. io_poll_check_events(); liburing #778, 6.1.8.
+    Live: it is issued anew beside its armed poll. io_poll_check_events(); liburing #778.
+    Fixed by "poll: don't reissue in case of poll race on multishot request" (6.1.8).
     """
     late = make_ring(flags=LATE)
     shelf = waiting(late, wire)
@@ -103,7 +105,7 @@ def test_an_end_behind_data_is_told(ring: Subject, make_wire: Callable[..., Wire
     """IOSQE_ASYNC multishot RECV of an AF_UNIX stream that holds 24 bytes and has ended: 24 bytes, and the end.
 
     Live: io-wq has it wait for poll, which is woken once; where the socket says that the data was all, nobody looks
-    for more. io_recv_finish(), io_poll_check_events(); since 6.17 (unix_stream_read_generic() fills msg_inq), open.
+    for more. io_recv_finish(), io_poll_check_events(); since 6.17 (unix_stream_read_generic() fills msg_inq). Open.
     """
     shelf, wire = Shelf(ring, SIZES), make_wire()
     wire.feed(incoming(0, 24))

@@ -50,7 +50,7 @@ def test_a_bad_address_is_an_error(
 ) -> None:
     """The first of two buffers is at a bad address: an error, nothing written, and the next one is whole.
 
-    io_buffer_select() gives address 0 for "none"; access_ok() and the copy refuse the others.
+    io_buffer_select() gives address 0 for "none"; access_ok() and the copy refuse the others. Fixed by 46800585ae04 (7.2).
     """
     call = replace(call, issue=issue)
     scene = make_scene(stock)

@@ -91,7 +91,7 @@ def test_one_event_after_the_other(  # noqa: PLR0917
     """An event is there, or comes while the request waits; then another: each has a buffer of its own, in which there is room for more.
 
     A multishot of a file that blocks, and can only be read by a worker, ends with each. loop_rw_iter(): a short read ends it;
-    io_wq_submit_work(): O_NONBLOCK, FMODE_NOWAIT
+    io_wq_submit_work(): O_NONBLOCK, FMODE_NOWAIT. Open.
     """
     by_worker = bool(flags) or make is inotify
     goes_on = op.multishot and not (blocks and by_worker and make is not eventfd)

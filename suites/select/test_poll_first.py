@@ -140,7 +140,7 @@ def test_what_is_to_be_sent_may_come_later(
 ) -> None:
     """A SEND, no group, and a socket that is full: it waits; a group comes, and room: its first buffer is sent.
 
-    A bundle ends there, as it had to wait. io_send()
+    A bundle ends there, as it had to wait. io_send(). Fixed by "net: don't continue send bundle if poll was required" (6.12.75).
     """
     wire = make_wire()
     wire.narrow()

@@ -52,7 +52,7 @@ def test_each_flag_must_be_zero(registered: Subject, model: Model, bit: int) -> 
 def test_min_left_is_ignored_where_it_exists(registered: Subject, model: Model, value: int) -> None:
     """min_left set: ignored; before the field existed the same bytes were reserved: -EINVAL.
 
-    io_unregister_pbuf_ring(); 7deba791ad49
+    io_unregister_pbuf_ring(); 7deba791ad49. Open.
     """
     call = unregistration(min_left=value)
 
@@ -64,7 +64,7 @@ def test_min_left_is_ignored_where_it_exists(registered: Subject, model: Model, 
 def test_address_and_entries_are_ignored(registered: Subject, model: Model, changes: dict[str, Any]) -> None:
     """The group id alone names the ring: whatever stands in ring_addr and ring_entries, it goes.
 
-    io_unregister_pbuf_ring()
+    io_unregister_pbuf_ring(). Open.
     """
     call = unregistration(**changes)
 

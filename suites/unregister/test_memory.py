@@ -27,7 +27,7 @@ def test_unregistering_unpins(
 ) -> None:
     """Register and unregister: no page stays pinned, none is unpinned twice.
 
-    __io_remove_buffers(), io_free_region()
+    __io_remove_buffers(), io_free_region(). Fixed by "fix size calculation when registering buf ring" (6.1.18).
     """
     ring = make_ring()
 
@@ -90,7 +90,7 @@ def test_kernel_memory_is_not_pinned(make_ring: Callable[..., Subject], pins: Pi
 def test_a_mapping_outlives_its_ring(make_group: Callable[..., Group], entries: int) -> None:
     """Unregister a mapped kernel ring: the mapping stays, and a new ring's memory is not the old one's.
 
-    vm_insert_pages() took references; CVE-2024-0582 (c392cbecd8ec) freed the pages under the mapping.
+    vm_insert_pages() took references; once the pages were freed under the mapping. Fixed by c392cbecd8ec (CVE-2024-0582; 6.6.5).
     """
     old = make_group(entries=entries, flags=c.IOU_PBUF_RING_MMAP)
     size = entries * 16
@@ -113,7 +113,7 @@ def test_kernel_mapping_of_user_memory_goes(
     """Sixteen user rings of two pages registered and left: no vmalloc area of theirs remains.
 
     io_pin_pbuf_ring() maps the pages with vmap(); 6.10 to 6.13 never call vunmap() for user memory
-    (io_pages_unmap() with put_pages false); ef62de3c4ad5 replaced it.
+    (io_pages_unmap() with put_pages false). Fixed by ef62de3c4ad5 (6.14).
     """
     settled(pinned_pages, 0, seconds=0.3)  # rings of earlier cases have gone
     before, pinned = vmapped_rings(), pinned_pages()

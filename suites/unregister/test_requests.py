@@ -44,7 +44,7 @@ def test_a_waiting_read_takes_the_new_ring(
 ) -> None:
     """A read waits; its group goes and another comes under the id; data comes: into the new ring's buffer.
 
-    io_buffer_select() goes by the id each time.
+    io_buffer_select() goes by the id each time. Fixed by d8e1dec2f860 (6.12.71).
     """
     old = make_group(bgid=bgid)
     old.publish(1)
