@@ -14,7 +14,7 @@ from ringrig.uring import bufring
 from ringrig.uring import consts as c
 from ringrig.uring.bufring import BufRing
 from ringrig.uring.group import Group
-from ringrig.uring.layout import RFC
+from ringrig.uring.layout import A_PAGE, RFC
 from ringrig.uring.memory import Arena
 from ringrig.uring.restriction import in_child, restrict_task
 from ringrig.uring.ring import Ring
@@ -104,7 +104,7 @@ def _failed_upgrade_drops_group(s: Subject) -> bool:
 
 
 def _file_memory_refused(s: Subject) -> bool:
-    res = s.register_pbuf_ring(registration(bgid=8, memory=Memory.THEN_MEMFD, entries=512)).res
+    res = s.register_pbuf_ring(registration(bgid=8, memory=Memory.THEN_MEMFD, entries=2 * A_PAGE)).res
     return _either(res, yes=-errno.EINVAL, no=0)
 
 

@@ -28,7 +28,7 @@ from ringrig.model.transfer import (
     incoming,
     outgoing,
 )
-from ringrig.uring import bufring
+from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
 from ringrig.uring.counters import settled
 from ringrig.uring.group import Group, legacy, remove_legacy
@@ -332,7 +332,7 @@ class Scene:
 
     def afterwards(self) -> Afterwards:
         """Asks the ring for one thing of each kind; it answers Afterwards() if it is in good order."""
-        page = self.arena.anon(4096)
+        page = self.arena.anon(libc.PAGE_SIZE)
         registered = bufring.register(self.ring, addr=page, bgid=SPARE_BGID)
         unregistered = bufring.unregister(self.ring, SPARE_BGID)
         self.ring.sqe()

@@ -44,7 +44,7 @@ _FIXED_ADDRESS = {
     Memory.USER_END: 0x7FFFFFFFF000,
     Memory.NONCANONICAL: 1 << 63,
     Memory.KERNEL: _KERNEL_ADDR,
-    Memory.LAST_PAGE: 0xFFFFFFFFFFFFF000,
+    Memory.LAST_PAGE: (1 << 64) - PAGE,
 }
 
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 from ctypes import c_uint16, c_uint32
 from dataclasses import dataclass
 
+from ringrig.uring import libc
 from ringrig.uring.structs import io_uring_buf, rfc_io_uring_buf
 
 ENTRY_SIZE = 16
+A_PAGE = libc.PAGE_SIZE // ENTRY_SIZE
+"""Entries that fill a page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

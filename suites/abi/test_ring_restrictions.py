@@ -12,7 +12,7 @@ from ringrig.model.calls import BufReg, BufStatus, registration, status, unregis
 from ringrig.model.profiles import Profile
 from ringrig.model.spec import Model
 from ringrig.model.subject import Subject
-from ringrig.uring import bufring
+from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
 from ringrig.uring.floods import request
 from ringrig.uring.group import Group
@@ -206,7 +206,7 @@ def test_a_refused_list_restricts_nothing(ring: Subject, profile: Profile, row: 
     assert ring.ring.enable() == 0
 
     tell(ring, group, row, profile, row.not_mentioned if row.forbids else row.mentioned)
-    assert bufring.register(ring.ring, addr=ring.arena.anon(4096), bgid=11) == 0
+    assert bufring.register(ring.ring, addr=ring.arena.anon(libc.PAGE_SIZE), bgid=11) == 0
     assert group.unregister() == 0
 
 
@@ -228,4 +228,4 @@ def test_a_refused_list_does_not_count(ring: Subject) -> None:
     assert ring.ring.restrict(*BASE, (0xFFFF, 0)) == -errno.EBUSY
     assert ring.ring.enable() == 0
     assert ring.ring.restrict(*BASE) == -errno.EACCES
-    assert bufring.register(ring.ring, addr=ring.arena.anon(4096), bgid=9) == -errno.EACCES
+    assert bufring.register(ring.ring, addr=ring.arena.anon(libc.PAGE_SIZE), bgid=9) == -errno.EACCES

@@ -25,7 +25,7 @@ from ringrig.uring import consts as c
 from ringrig.uring.bufring import BufRing
 from ringrig.uring.compat import mmap2
 from ringrig.uring.group import Group, bids
-from ringrig.uring.layout import MERGED
+from ringrig.uring.layout import A_PAGE, MERGED
 from ringrig.uring.memory import Arena, pages
 from ringrig.uring.ring import Ring
 
@@ -48,7 +48,7 @@ CALLS: dict[str, BufReg] = {
     "null_addr": registration(memory=Memory.NULL),
     "misaligned": registration(offset=16),
     "unmapped": registration(memory=Memory.UNMAPPED),
-    "half_unmapped": registration(memory=Memory.THEN_UNMAPPED, entries=512),
+    "half_unmapped": registration(memory=Memory.THEN_UNMAPPED, entries=2 * A_PAGE),
     "read_only": registration(memory=Memory.READ_ONLY),
     "address_of_33_bits": registration(memory=Memory.NULL, offset=1 << 32),
     "last_page": registration(memory=Memory.LAST_PAGE),
@@ -123,7 +123,7 @@ def test_both_tables_know_one_group(ring: Subject, first: str) -> None:
 
 @pytest.mark.needs("mmap")
 @pytest.mark.parametrize("bgid", [0, 7, 2047], ids=["first", "seven", "last_mappable"])
-@pytest.mark.parametrize("entries", [8, 512], ids=["one_page", "two_pages"])
+@pytest.mark.parametrize("entries", [8, 2 * A_PAGE], ids=["one_page", "two_pages"])
 def test_a_kernel_ring_is_mapped_low(ring: Subject, bgid: int, entries: int) -> None:
     """mmap2() of a ring in kernel memory: below 4 GiB, all zero, and what is published there is selected.
 
@@ -139,7 +139,7 @@ def test_a_kernel_ring_is_mapped_low(ring: Subject, bgid: int, entries: int) -> 
     assert addr + length <= 1 << 32
     group.memory = BufRing(addr, entries, MERGED)
     assert group.memory.raw() == bytes(MERGED.size(entries))
-    order = [5, 1, *range(20, 282)] if entries == 512 else [5, 1, 9]
+    order = [5, 1, *range(20, 26 + A_PAGE)] if entries > A_PAGE else [5, 1, 9]
     group.publish(*order)
     assert bids(group.drain(len(order))[:2]) == [5, 1]
     assert group.read(length=1).res == -errno.ENOBUFS

@@ -13,6 +13,7 @@ from ringrig.uring import consts as c
 from ringrig.uring import libc
 from ringrig.uring.faults import Fault, Injector
 from ringrig.uring.group import Group
+from ringrig.uring.layout import A_PAGE
 from ringrig.uring.leaks import PAGES, PINS, SLAB, growth
 from ringrig.uring.memory import Arena
 from ringrig.uring.probe import probe
@@ -76,7 +77,7 @@ def test_registering(lasting: bool, flags: int, singly: bool) -> None:
         addr = 0 if flags else arena.anon(4 * libc.PAGE_SIZE)
         if addr:
             ctypes.memset(addr, 0, 4 * libc.PAGE_SIZE)
-        reg = io_uring_buf_reg(ring_addr=addr, ring_entries=1024, bgid=7, flags=flags)
+        reg = io_uring_buf_reg(ring_addr=addr, ring_entries=4 * A_PAGE, bgid=7, flags=flags)
         bare = io_uring_buf_reg(bgid=7)
         if singly:
             injector.spare_single_pages()

@@ -14,7 +14,7 @@ from ringrig.uring import consts as c
 from ringrig.uring.bufring import explain
 from ringrig.uring.faults import Fault, FaultyRing, Kind
 from ringrig.uring.group import Group, legacy, remove_legacy
-from ringrig.uring.layout import MERGED
+from ringrig.uring.layout import A_PAGE, MERGED
 from ringrig.uring.memory import pages
 from ringrig.uring.structs import io_uring_buf_status
 from ringrig.uring.syscalls import NR_MMAP
@@ -25,7 +25,7 @@ Walk = Callable[..., None]
 _KERNEL = pytest.param(c.IOU_PBUF_RING_MMAP, id="kernel_memory", marks=pytest.mark.needs("mmap"))
 both_memories = pytest.mark.parametrize("flags", [pytest.param(0, id="user_memory"), _KERNEL])
 both_sides = pytest.mark.parametrize("bgid", [7, 700], ids=["low_bgid", "high_bgid"])
-both_sizes = pytest.mark.parametrize("entries", [8, 1024], ids=["a_page", "four_pages"])
+both_sizes = pytest.mark.parametrize("entries", [8, 4 * A_PAGE], ids=["a_page", "four_pages"])
 
 
 def _register(group: Group) -> int:

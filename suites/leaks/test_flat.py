@@ -14,6 +14,7 @@ from ringrig.uring import bufring
 from ringrig.uring import consts as c
 from ringrig.uring.counters import Disturbed, vmapped_rings
 from ringrig.uring.group import legacy, remove_legacy
+from ringrig.uring.layout import A_PAGE
 from ringrig.uring.leaks import AREAS, PAGES, PINS, SLAB, ControlGroup, Oracle, growth
 from ringrig.uring.request_loops import LOOPS
 
@@ -109,7 +110,7 @@ def test_what_is_kept_is_seen(ring: Subject, oracle: Oracle | None, flags: int) 
 
     Fixed by "kbuf: account ring io_buffer_list memory" (6.12.35).
     """
-    entries = 512 if oracle is AREAS else 128
+    entries = 2 * A_PAGE if oracle is AREAS else 128
     memory = 0 if flags else ring.arena.anon(ring.layout.size(entries))
 
     def keep() -> None:

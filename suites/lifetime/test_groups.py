@@ -16,6 +16,7 @@ from ringrig.uring import consts as c
 from ringrig.uring.bufring import BufRing
 from ringrig.uring.counters import PinWatch
 from ringrig.uring.group import Group, bids, legacy, remove_legacy
+from ringrig.uring.layout import A_PAGE
 from ringrig.uring.leaks import PAGES, PINS, growth
 from ringrig.uring.probe import known_layout
 from ringrig.uring.requests import selecting
@@ -115,7 +116,7 @@ def test_groups_of_all_kinds_end_with_their_ring(
     def make(subject: Subject, at: int, bgid: int) -> None:
         ring, arena = subject.ring, subject.arena
         if at % 4 == 0:
-            assert bufring.register(ring, addr=arena.anon(2 * libc.PAGE_SIZE), entries=256, bgid=bgid) == 0
+            assert bufring.register(ring, addr=arena.anon(2 * libc.PAGE_SIZE), entries=A_PAGE, bgid=bgid) == 0
         elif at % 4 == 1 and "pbuf_mmap" in profile.traits:
             assert bufring.register(ring, entries=8, bgid=bgid, flags=c.IOU_PBUF_RING_MMAP) == 0
         else:

@@ -17,7 +17,7 @@ from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
 from ringrig.uring.bufring import BufRing
 from ringrig.uring.group import Group
-from ringrig.uring.layout import MERGED
+from ringrig.uring.layout import A_PAGE, MERGED
 
 pytestmark = pytest.mark.needs("mmap")
 
@@ -96,7 +96,7 @@ def test_a_group_that_is_gone_is_mapped_no_more(
         assert BufRing(addr, 8, MERGED).raw() == bytes(MERGED.size(8))
 
 
-@pytest.mark.parametrize("entries", [8, 512], ids=["one_page", "two_pages"])
+@pytest.mark.parametrize("entries", [8, 2 * A_PAGE], ids=["one_page", "two_pages"])
 def test_a_mapping_outlives_the_descriptor(make_ring: Callable[..., Subject], entries: int) -> None:
     """Close the io_uring: the ring stays mapped, with what was in it, and takes more. The mapping holds the file."""
     subject = make_ring()

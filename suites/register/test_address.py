@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from ringrig.model.calls import Memory, kernel_registration, registration
+from ringrig.model.calls import PAGE, Memory, kernel_registration, registration
 from ringrig.model.spec import Model
 from ringrig.model.subject import Subject
 from ringrig.uring import consts as c
+from ringrig.uring.layout import A_PAGE
 
-OFFSETS = {"one": 1, "eight": 8, "one_entry": 16, "half_a_page": 2048, "a_page_less_one": 4095}
+OFFSETS = {"one": 1, "eight": 8, "one_entry": 16, "half_a_page": PAGE // 2, "a_page_less_one": PAGE - 1}
 
 NEEDS = {
     Memory.HUGETLB: "hugetlb",
@@ -26,12 +27,12 @@ SHAPES = [
     for shape in Memory
     if shape is not Memory.HUGETLB
 ]
-TWO_PAGES = 512
+TWO_PAGES = 2 * A_PAGE
 SECOND_PAGE = [Memory.THEN_UNMAPPED, Memory.THEN_READ_ONLY, Memory.THEN_PROT_NONE, Memory.THEN_MEMFD]
 
 
 @pytest.mark.parametrize("offset", OFFSETS.values(), ids=OFFSETS)
-@pytest.mark.parametrize("entries", [1, 512], ids=["within_a_page", "two_pages"])
+@pytest.mark.parametrize("entries", [1, TWO_PAGES], ids=["within_a_page", "two_pages"])
 def test_misaligned_address(ring: Subject, model: Model, offset: int, entries: int) -> None:
     """An address in good memory that is no page's begin: -EINVAL.
 
@@ -66,11 +67,11 @@ def test_a_huge_page_at_the_address(ring: Subject, model: Model, hugepages: None
 
 @pytest.mark.parametrize("shape", SECOND_PAGE, ids=lambda shape: shape.name.lower())
 def test_a_ring_of_a_page_does_not_reach_the_next(ring: Subject, model: Model, shape: Memory) -> None:
-    """256 entries fill exactly one page; what follows it does not matter. The RFC's header makes it two.
+    """Entries that fill exactly one page, 256 of 4 KiB; what follows it does not matter. The RFC's header makes it two.
 
     io_pin_pages(); struct_size() instead of flex_array_size() pins one page too many.
     """
-    call = registration(memory=shape, entries=256)
+    call = registration(memory=shape, entries=A_PAGE)
 
     assert ring.register_pbuf_ring(call) == model.register_pbuf_ring(call)
     assert ring.survey(7) == model.survey(7)
@@ -79,7 +80,7 @@ def test_a_ring_of_a_page_does_not_reach_the_next(ring: Subject, model: Model, s
 @pytest.mark.parametrize("shape", SECOND_PAGE, ids=lambda shape: shape.name.lower())
 def test_only_the_last_of_many_pages_is_bad(ring: Subject, model: Model, shape: Memory) -> None:
     """A ring of 4 pages that goes wrong behind its first: refused as a whole. io_pin_pages()"""
-    call = registration(memory=shape, entries=1024)
+    call = registration(memory=shape, entries=4 * A_PAGE)
 
     assert ring.register_pbuf_ring(call) == model.register_pbuf_ring(call)
     assert ring.survey(7) == model.survey(7)
@@ -88,7 +89,7 @@ def test_only_the_last_of_many_pages_is_bad(ring: Subject, model: Model, shape: 
 @pytest.mark.parametrize(
     "shape", [Memory.LAST_PAGE, Memory.USER_END, Memory.KERNEL], ids=lambda shape: shape.name.lower()
 )
-@pytest.mark.parametrize("entries", [1, 256, 512, 32768], ids=["one", "a_page", "two_pages", "most"])
+@pytest.mark.parametrize("entries", [1, A_PAGE, TWO_PAGES, 32768], ids=["one", "a_page", "two_pages", "most"])
 def test_ring_at_an_end_of_address_space(ring: Subject, model: Model, shape: Memory, entries: int) -> None:
     """Rings that reach 2^64 are -EOVERFLOW, those beyond user space -EFAULT. io_pin_pages()"""
     call = registration(memory=shape, entries=entries)

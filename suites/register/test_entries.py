@@ -9,8 +9,9 @@ import pytest
 from ringrig.model.calls import kernel_registration, registration
 from ringrig.model.spec import Model
 from ringrig.model.subject import Subject
+from ringrig.uring import libc
 from ringrig.uring.counters import PinWatch
-from ringrig.uring.layout import MERGED, RFC, Layout
+from ringrig.uring.layout import A_PAGE, MERGED, RFC, Layout
 from ringrig.uring.probe import known_layout
 
 COUNTS = {
@@ -20,11 +21,11 @@ COUNTS = {
     "three": 3,
     "four": 4,
     "seven": 7,
-    "one_page_less_one": 255,
-    "one_page": 256,
-    "one_page_and_one": 257,
-    "two_pages": 512,
-    "a_page_of_bytes": 4096,
+    "one_page_less_one": A_PAGE - 1,
+    "one_page": A_PAGE,
+    "one_page_and_one": A_PAGE + 1,
+    "two_pages": 2 * A_PAGE,
+    "a_page_of_bytes": libc.PAGE_SIZE,
     "most_less_one": 32767,
     "most": 32768,
     "most_and_one": 32769,
@@ -65,10 +66,10 @@ def test_entries_of_a_kernel_ring(ring: Subject, model: Model, entries: int) -> 
 
 PINNED = {
     "one": (1, {MERGED: 1, RFC: 1}),
-    "one_page": (256, {MERGED: 1, RFC: 2}),
-    "two_pages": (512, {MERGED: 2, RFC: 3}),
-    "four_pages": (1024, {MERGED: 4, RFC: 5}),
-    "most": (32768, {MERGED: 128, RFC: 129}),
+    "one_page": (A_PAGE, {MERGED: 1, RFC: 2}),
+    "two_pages": (2 * A_PAGE, {MERGED: 2, RFC: 3}),
+    "four_pages": (4 * A_PAGE, {MERGED: 4, RFC: 5}),
+    "most": (32768, {MERGED: 32768 // A_PAGE, RFC: 32768 // A_PAGE + 1}),
 }
 
 

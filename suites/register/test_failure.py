@@ -13,6 +13,7 @@ from ringrig.model.spec import Model
 from ringrig.model.subject import Subject
 from ringrig.uring.counters import PinWatch
 from ringrig.uring.group import Group, bids
+from ringrig.uring.layout import A_PAGE
 from ringrig.uring.memory import pages
 from ringrig.uring.probe import known_layout
 
@@ -47,11 +48,11 @@ def test_the_group_still_works(ring: Subject, model: Model, group: Group, change
 
 
 REFUSED: dict[str, dict[str, Any]] = {
-    "first_page_of_two": {"memory": Memory.THEN_UNMAPPED, "entries": 512},
+    "first_page_of_two": {"memory": Memory.THEN_UNMAPPED, "entries": 2 * A_PAGE},
     "first_page_of_many": {"memory": Memory.THEN_UNMAPPED, "entries": 32768},
-    "then_read_only": {"memory": Memory.THEN_READ_ONLY, "entries": 1024},
-    "read_only": {"memory": Memory.READ_ONLY, "entries": 1024},
-    "half_anonymous_half_memfd": {"memory": Memory.THEN_MEMFD, "entries": 1024},
+    "then_read_only": {"memory": Memory.THEN_READ_ONLY, "entries": 4 * A_PAGE},
+    "read_only": {"memory": Memory.READ_ONLY, "entries": 4 * A_PAGE},
+    "half_anonymous_half_memfd": {"memory": Memory.THEN_MEMFD, "entries": 4 * A_PAGE},
     "last_page": {"memory": Memory.LAST_PAGE},
 }
 
@@ -80,7 +81,7 @@ def test_file_memory_refused_is_not_left_pinned(
     make_ring: Callable[..., Subject], model: Model, pins: PinWatch
 ) -> None:
     """A shared file's memory, refused before or (until 6.5) after pinning: none stays so. io_pin_pages()"""
-    call = registration(memory=Memory.RAMFS, entries=1024)
+    call = registration(memory=Memory.RAMFS, entries=4 * A_PAGE)
     assert model.register_pbuf_ring(call).res < 0
 
     def refused() -> None:
@@ -91,7 +92,7 @@ def test_file_memory_refused_is_not_left_pinned(
 
 @pytest.mark.needs("pin_counters")
 def test_memory_for_a_group_in_use_is_not_pinned(make_ring: Callable[..., Subject], pins: PinWatch) -> None:
-    """-EEXIST leaves the first ring's page pinned, not the second's 128. io_register_pbuf_ring()"""
+    """-EEXIST leaves the first ring's page pinned, not the second's many. io_register_pbuf_ring()"""
 
     def twice() -> None:
         ring = make_ring()

@@ -15,11 +15,11 @@ from ringrig.model.subject import Subject
 from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
 from ringrig.uring.group import Group, bids
-from ringrig.uring.layout import MERGED
+from ringrig.uring.layout import A_PAGE, MERGED
 from ringrig.uring.libc import MAP_SHARED, PROT_READ, PROT_WRITE, mmap
 
 both_sides = pytest.mark.parametrize("bgid", [7, 700], ids=["low_bgid", "high_bgid"])
-SIZES = {"one": 1, "eight": 8, "one_page": 256, "two_pages": 512, "most": 32768}
+SIZES = {"one": 1, "eight": 8, "one_page": A_PAGE, "two_pages": 2 * A_PAGE, "most": 32768}
 
 
 @both_sides

@@ -13,8 +13,9 @@ import pytest
 from ringrig.model.subject import Subject
 from ringrig.uring import consts as c
 from ringrig.uring.group import Group, Pipe, bids
+from ringrig.uring.layout import A_PAGE
 
-SIZES = {"one": 1, "two": 2, "eight": 8, "sixteen": 16, "one_page": 256, "two_pages": 512}
+SIZES = {"one": 1, "two": 2, "eight": 8, "sixteen": 16, "one_page": A_PAGE, "two_pages": 2 * A_PAGE}
 MEMORY = {
     "user": pytest.param(0, id="user"),
     "kernel": pytest.param(c.IOU_PBUF_RING_MMAP, id="kernel", marks=pytest.mark.needs("mmap")),

@@ -13,7 +13,7 @@ import pytest
 
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Reply
-from ringrig.uring import bufring
+from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
 from ringrig.uring.group import Group, remove_legacy
 
@@ -65,7 +65,7 @@ def test_a_failed_registration_keeps_the_emptied_group(ring: Subject) -> None:
     """
     assert ring.provide_buffers(bgid=700, count=1) == 0
     assert ring.remove_buffers(bgid=700, count=1) == 1
-    assert bufring.register(ring.ring, addr=ring.arena.unmapped(8192), entries=8, bgid=700) < 0
+    assert bufring.register(ring.ring, addr=ring.arena.unmapped(libc.PAGE_SIZE), entries=8, bgid=700) < 0
 
     left = remove_legacy(ring.ring, bgid=700, count=1)
     assert left == 0, f"a registration that failed took the group along: REMOVE says {left}"

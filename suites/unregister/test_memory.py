@@ -12,8 +12,9 @@ from ringrig.model.subject import Subject
 from ringrig.uring import consts as c
 from ringrig.uring.counters import Disturbed, PinWatch, pinned_pages, settled, vmapped_rings
 from ringrig.uring.group import Group, Pipe
+from ringrig.uring.layout import A_PAGE, ENTRY_SIZE
 
-ENTRIES = {"one": 1, "one_page": 256, "two_pages": 512, "most": 32768}
+ENTRIES = {"one": 1, "one_page": A_PAGE, "two_pages": 2 * A_PAGE, "most": 32768}
 
 each_size = pytest.mark.parametrize("entries", ENTRIES.values(), ids=ENTRIES)
 both_sides = pytest.mark.parametrize("bgid", [7, 700], ids=["low_bgid", "high_bgid"])
@@ -86,14 +87,14 @@ def test_kernel_memory_is_not_pinned(make_ring: Callable[..., Subject], pins: Pi
 
 
 @pytest.mark.needs("mmap")
-@pytest.mark.parametrize("entries", [8, 512], ids=["one_page", "two_pages"])
+@pytest.mark.parametrize("entries", [8, 2 * A_PAGE], ids=["one_page", "two_pages"])
 def test_a_mapping_outlives_its_ring(make_group: Callable[..., Group], entries: int) -> None:
     """Unregister a mapped kernel ring: the mapping stays, and a new ring's memory is not the old one's.
 
     vm_insert_pages() took references; once the pages were freed under the mapping. Fixed by c392cbecd8ec (CVE-2024-0582; 6.6.5).
     """
     old = make_group(entries=entries, flags=c.IOU_PBUF_RING_MMAP)
-    size = entries * 16
+    size = entries * ENTRY_SIZE
     ctypes.memset(old.memory.addr, 0x5A, size)
     assert old.unregister() == 0
 
@@ -119,7 +120,7 @@ def test_kernel_mapping_of_user_memory_goes(
     before, pinned = vmapped_rings(), pinned_pages()
     subject = make_ring()
     for bgid in range(16):
-        assert subject.say(registration(entries=512, bgid=bgid)).res == 0
+        assert subject.say(registration(entries=2 * A_PAGE, bgid=bgid)).res == 0
     if (seen := vmapped_rings() - before) != 16:
         pytest.skip(f"needs vmapped rings: /proc/vmallocinfo shows {seen} of 16 (6.1 has none)")
 
