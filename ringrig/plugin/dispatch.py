@@ -50,7 +50,7 @@ class Dispatch:
             fresh=get("fresh_vm"),
             options=options,
             keep=get("keep_guest"),
-            told={"model_budget": get("model_budget"), "model_seed": get("model_seed")},
+            told={name: get(name) for name in ("model_budget", "model_seed", "race_seed")},
         )
         self.keeper = Keeper(context.plan, worker=self._worker, manner=manner, say=self._say)
         self._known = KnownIssues.load(config.rootpath / "suites" / "known-issues.toml", context.plan)

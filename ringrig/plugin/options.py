@@ -103,6 +103,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="suites/model: all of its cases explore from seed N instead of their own",
     )
+    group.addoption(
+        "--race-seed",
+        default=None,
+        metavar="N",
+        help="suites/concurrency: all of its cases roll with seed N (a number or a word) instead of their own",
+    )
 
 
 def _seconds(text: str) -> float:

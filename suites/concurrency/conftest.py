@@ -1,11 +1,14 @@
 """Races: what several tasks do at once, and what must hold whatever comes of it.
 
-`dice` and `shuffled` make the order of each task's calls from the seed a case is given; how the tasks then meet is
-the scheduler's. On a kernel with one processor that is not preempted they meet where a call sleeps or yields.
+What a case leaves to chance (the order of its calls, where a task gives the processor away, when a timer goes off, how
+much goes at a time) it takes from `dice`, or from `die`: the same for the same seed, which a failure names. How the
+tasks then meet is the scheduler's. On a kernel with one processor that is not preempted they meet where a call sleeps or yields.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import random
 from collections.abc import Callable, Sequence
 from ctypes import c_int
@@ -15,11 +18,26 @@ import pytest
 from ringrig.uring.structs import kernel_timespec
 from ringrig.uring.walks import INSTANTS, YIELD, Call, nap, urgent
 
+SEED = json.loads(os.environ.get("RINGRIG_FACTS", "{}")).get("race_seed")
+"""The one seed of all cases (--race-seed)."""
+
+
+def _rolled(seed: str) -> random.Random:
+    seed = SEED or seed
+    print(f"rolled with --race-seed {seed}")
+    return random.Random(seed)
+
 
 @pytest.fixture(params=["amber", "birch", "cedar"])
 def dice(request: pytest.FixtureRequest) -> random.Random:
     """Three seeds, three schedules; the same ones each time."""
-    return random.Random(request.param)
+    return _rolled(request.param)
+
+
+@pytest.fixture
+def die() -> random.Random:
+    """One seed, for a case whose id names none."""
+    return _rolled("amber")
 
 
 @pytest.fixture

@@ -69,6 +69,18 @@ def test_a_run_its_results_and_the_next_run(clone):
     assert clone.outcomes() == {"test_bad": "passed"}
 
 
+def test_seeds_reach_the_cases(clone):
+    """As they were given, with what else they are told."""
+    clone.write(
+        test_a="import json, os\ndef test_it():\n    facts = json.loads(os.environ['RINGRIG_FACTS'])\n"
+        "    assert (facts['model_seed'], facts['race_seed'], facts['model_budget']) == (5, 'birch', 0)\n"
+    )
+
+    run = clone.pytest("--model-seed", "5", "--race-seed", "birch")
+
+    assert run.returncode == 0, run.stdout
+
+
 def test_the_first_failure_ends_a_run_with_x(clone):
     """And two workers share the cases, each with its own agent."""
     clone.write(test_a="def test_1(): pass\ndef test_2(): assert 0\ndef test_3(): pass\n")
