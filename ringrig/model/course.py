@@ -220,20 +220,21 @@ class _Course:
         if count and buffer.place is not Place.GOOD:
             loses = self._failure_loses and not (buffer.place is Place.KERNEL and self._tried_early)
             return self._fail(errno.EFAULT, "access_ok(), or the copy to the buffer, fails", loses=loses)
+        nonempty = "unix_inq" in self.traits and call.file is Source.SOCKET and ready > count
         if (
             count == 0
             and not header
             and not (call.op.reads and not call.op.multishot)
             and not self._at_selection
         ):
-            return self._say(0, f"{_NET} io_recv(), {_RW} io_read_mshot(): recycle where no byte moved")
+            self.replies.append(Reply(res=0, nonempty=nonempty))
+            return f"{_NET} io_recv(), {_RW} io_read_mshot(): recycle where no byte moved"
         data = bytes(count) if call.file is Source.ZERO else incoming(self.moved, count)
         if header:
             data = RECVMSG_HEADER.pack(0, 0, count, 0) + data
         self.moved += count
         self.short = call.op.reads and count < room  # a failure to io_uring/rw.c: it is not skipped
         more = self.goes_on and count > 0
-        nonempty = "unix_inq" in self.traits and call.file is Source.SOCKET and ready > count
         self.replies.append(Reply(res=len(data), bid=self._take(), more=more, nonempty=nonempty))
         if data:
             self.filled.append((buffer.bid, data))

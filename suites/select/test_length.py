@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
-from ringrig.model.course import expect
+from ringrig.model.course import expect, meaningless
+from ringrig.model.params import receives
 from ringrig.model.profiles import Profile
 from ringrig.model.scene import Scene
-from ringrig.model.shelf import BGID, Shelf
+from ringrig.model.shelf import BGID, Rest, Shelf
 from ringrig.model.subject import Subject
-from ringrig.model.transfer import Buffer, Kind, Op, Stock, Transfer, incoming
+from ringrig.model.transfer import Buffer, Issue, Kind, Op, Reply, Stock, Transfer, incoming
+from ringrig.model.waiting import receive, without_nonempty
 from ringrig.uring import consts as c
 from ringrig.uring.requests import Vector, selecting
 from ringrig.uring.wire import Wire
@@ -79,6 +81,48 @@ def test_an_entry_of_length_0_takes_nothing(
     assert shelf.written() == {}
     assert wire.unread() == 100
     assert shelf.left() == ([] if used else [(5, 0)]) + [(2, 64)]
+
+
+@pytest.mark.parametrize("issue", Issue, ids=lambda issue: issue.value)
+@pytest.mark.parametrize("op", receives())
+def test_no_receive_goes_on_behind_an_entry_of_length_0(
+    make_scene: Callable[[Stock | None], Scene], profile: Profile, op: Op, issue: Issue
+) -> None:
+    """100 bytes are there, the first entry has no length, the second 64: nothing is received, and a multishot has ended with 0.
+
+    -EFAULT where a header must fit. READ and READV use the entry up, as io-wq does; the others put it back. io_recv(),
+    io_read_mshot(): io_kbuf_recycle() where no byte moved, io_recvmsg_prep_multishot()
+    """
+    stock = Stock(kind=Kind.RING, buffers=(Buffer(bid=5, size=0), Buffer(bid=2)))
+    call = Transfer(op=op, issue=issue, length=0 if op.multishot else 64, ready=100)
+    if why := meaningless(call, stock, profile.traits):
+        pytest.skip(why)
+
+    got = make_scene(stock).run(call)
+
+    assert got == expect(call, stock, profile.traits)
+
+
+@pytest.mark.needs("inc")
+@pytest.mark.parametrize("op", receives())
+def test_an_incremental_entry_of_length_0_stays(
+    ring: Subject, make_wire: Callable[..., Wire], op: Op
+) -> None:
+    """The same of an incremental ring: the entry is the first one still, also of who reports it, READ and READV, with F_BUF_MORE.
+
+    io_kbuf_inc_commit(): of no bytes nothing is used up
+    """
+    shelf, wire = Shelf(ring, {5: 0, 2: 64}, flags=c.IOU_PBUF_RING_INC), make_wire()
+    wire.feed(incoming(0, 100))
+    receive(shelf, op, wire)
+
+    (reply,) = without_nonempty(shelf.to_the_end())
+
+    reports = op.reads and not op.multishot
+    header = op is Op.RECVMSG_MULTISHOT
+    assert reply == Reply(res=-errno.EFAULT * header, bid=5 if reports else None, buf_more=reports)
+    assert (shelf.rests(), shelf.head()) == ([Rest(5, 0, 0), Rest(2, 0, 64)], 0)
+    assert (shelf.written(), wire.unread()) == ({}, 100)
 
 
 @pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
