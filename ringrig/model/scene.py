@@ -32,14 +32,12 @@ from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
 from ringrig.uring.counters import settled
 from ringrig.uring.group import Group, legacy, remove_legacy
-from ringrig.uring.requests import Vector, cancel, selecting
+from ringrig.uring.requests import Vector, cancel, limit, run_out, selecting
 from ringrig.uring.ring import Cqe
-from ringrig.uring.structs import kernel_timespec
 
 BGID, SPARE_BGID = 7, 900
 _FILL = 0xA5
 _REQUEST, _OTHER, _TIMEOUT = 1, 2, 3
-_HOUR = 3600
 _KERNEL_ADDR = 0xFFFF888000000000
 OPCODES = {
     Op.READ: c.IORING_OP_READ,
@@ -213,28 +211,12 @@ class Scene:
         sqe.flags |= (c.IOSQE_CQE_SKIP_SUCCESS | c.IOSQE_IO_HARDLINK) * call.skip_success
         limited = Then.TIMEOUT in call.then
         if limited:
-            sqe.flags |= c.IOSQE_IO_LINK
-            timeout = self.ring.sqe()
-            timeout.opcode, timeout.fd, timeout.user_data = c.IORING_OP_LINK_TIMEOUT, -1, _TIMEOUT
-            timeout.addr, timeout.len = self._time(_HOUR), 1
+            limit(self.ring, sqe, own=_TIMEOUT)
         return 1 + call.behind_failure + limited
 
     def _submit(self, queued: int) -> None:
         taken = self.ring.submit()  # a poller may have been faster
         assert taken == queued or self.ring.params.flags & c.IORING_SETUP_SQPOLL
-
-    def _time(self, seconds: int) -> int:
-        """The address of a struct timespec."""
-        kept = kernel_timespec(seconds, 0)
-        self._kept.append(kept)
-        return ctypes.addressof(kept)
-
-    def _run_out(self) -> None:
-        """Let the linked timeout be over now: IORING_LINK_TIMEOUT_UPDATE to 0."""
-        sqe = self.ring.sqe()
-        sqe.opcode, sqe.fd, sqe.user_data = c.IORING_OP_TIMEOUT_REMOVE, -1, _OTHER
-        sqe.addr, sqe.addr2 = _TIMEOUT, self._time(0)
-        sqe.timeout_flags = c.IORING_TIMEOUT_UPDATE | c.IORING_LINK_TIMEOUT_UPDATE
 
     def _finish(self, call: Transfer, far: FileIO, queued: int) -> tuple[Reply, ...]:
         """Completions, to the last; `call.then` happens when the request is seen to wait."""
@@ -251,7 +233,7 @@ class Scene:
             elif event is Then.EOF:
                 far.close()
             elif event is Then.TIMEOUT:
-                self._run_out()
+                run_out(self.ring, _TIMEOUT, own=_OTHER)
             else:
                 cancel(self.ring, _REQUEST, own=_OTHER)
         return replies + self._to_the_end()

@@ -11,13 +11,13 @@ from ringrig.model.subject import Subject
 from ringrig.model.transfer import Kind, Reply, incoming
 from ringrig.uring import consts as c
 from ringrig.uring.group import Group, legacy
-from ringrig.uring.requests import Vector, cancel, selecting
+from ringrig.uring.requests import Vector, cancel, limit, run_out, selecting
 from ringrig.uring.ring import Ring
 from ringrig.uring.structs import io_uring_sqe
 
 BGID = 7
 _CANARY, _FILL = 64, 0xA5
-REQUEST, _OTHER = 1, 2
+REQUEST, _OTHER, _TIMEOUT = 1, 2, 3
 
 
 class Rest(NamedTuple):
@@ -147,6 +147,21 @@ class Shelf:
         while not last or last[-1].more:
             last += [Reply.of(cqe.res, cqe.flags) for cqe in self.ring.complete() if cqe.user_data == REQUEST]
         return last
+
+    def limit(self, sqe: io_uring_sqe) -> None:
+        """Link a timeout to the request in `sqe`, which was queued just now."""
+        limit(self.ring, sqe, own=_TIMEOUT)
+
+    def timed_out(self) -> tuple[list[Reply], Reply]:
+        """Let that timeout run out now: the request's completions up to its last, and what the timeout says."""
+        run_out(self.ring, _TIMEOUT, own=_OTHER)
+        found: dict[int, list[Reply]] = {REQUEST: [], _OTHER: [], _TIMEOUT: []}
+        while not all(found.values()) or found[REQUEST][-1].more:
+            for cqe in self.ring.complete():
+                found[cqe.user_data].append(Reply.of(cqe.res, cqe.flags))
+        assert found[_OTHER] == [Reply(res=0)], "the timeout cannot be changed"
+        (timeout,) = found[_TIMEOUT]
+        return found[REQUEST], timeout
 
 
 def to_the_end(ring: Ring) -> list[Reply]:

@@ -8,10 +8,11 @@ from typing import Any
 
 from ringrig.uring import consts as c
 from ringrig.uring.ring import Ring
-from ringrig.uring.structs import io_uring_sqe
+from ringrig.uring.structs import io_uring_sqe, kernel_timespec
 
 CURRENT_POSITION = 0xFFFFFFFFFFFFFFFF
 """sqe->off of a file without positions."""
+_AN_HOUR, _NOTHING = kernel_timespec(3600, 0), kernel_timespec(0, 0)
 
 
 class iovec(Structure):
@@ -87,3 +88,19 @@ def cancel(ring: Ring, user_data: int, *, own: int) -> io_uring_sqe:
     sqe = ring.sqe()
     sqe.opcode, sqe.fd, sqe.addr, sqe.user_data = c.IORING_OP_ASYNC_CANCEL, -1, user_data, own
     return sqe
+
+
+def limit(ring: Ring, sqe: io_uring_sqe, *, own: int) -> None:
+    """IORING_OP_LINK_TIMEOUT of an hour for the request in `sqe`, the last one queued; its own completion carries `own`."""
+    sqe.flags |= c.IOSQE_IO_LINK
+    timeout = ring.sqe()
+    timeout.opcode, timeout.fd, timeout.user_data = c.IORING_OP_LINK_TIMEOUT, -1, own
+    timeout.addr, timeout.len = ctypes.addressof(_AN_HOUR), 1
+
+
+def run_out(ring: Ring, timeout: int, *, own: int) -> None:
+    """Let the linked timeout with that user_data be over now: IORING_LINK_TIMEOUT_UPDATE to 0."""
+    sqe = ring.sqe()
+    sqe.opcode, sqe.fd, sqe.user_data = c.IORING_OP_TIMEOUT_REMOVE, -1, own
+    sqe.addr, sqe.addr2 = timeout, ctypes.addressof(_NOTHING)
+    sqe.timeout_flags = c.IORING_TIMEOUT_UPDATE | c.IORING_LINK_TIMEOUT_UPDATE

@@ -56,6 +56,15 @@ def left(shelf: Shelf) -> int:
     return len(SIZES) - shelf.head()
 
 
+def ended(shelf: Shelf, end: str) -> list[Reply]:
+    """What the SEND tells as it is cancelled, or as its linked timeout runs out, which says -ETIME."""
+    if end == "cancel":
+        return shelf.cancelled()
+    found, timeout = shelf.timed_out()
+    assert timeout == Reply(res=-errno.ETIME)
+    return found
+
+
 def given_back(profile: Profile, kind: Kind) -> bool:
     """A provided buffer goes back to its list while a SEND waits, which then selects anew. io_arm_poll_handler()"""
     return kind is Kind.LEGACY and "poll_arm_returns_legacy_buffer" in profile.traits
@@ -63,28 +72,31 @@ def given_back(profile: Profile, kind: Kind) -> bool:
 
 @each_kind
 @each_issue
-@pytest.mark.parametrize("end", ["cancel", "nobody_listens"])
+@pytest.mark.parametrize("end", ["cancel", "nobody_listens", "time_runs_out"])
 def test_nothing_was_sent(  # noqa: PLR0917
     ring: Subject, wire: Wire, profile: Profile, end: str, flags: int, kind: Kind
 ) -> None:
-    """The socket is full, and the SEND is cancelled, or its peer goes: -ECANCELED or -EPIPE, with the bid, and it is gone.
+    """The socket is full, and the SEND is cancelled, also by its timeout, or its peer goes: -ECANCELED or -EPIPE, with the bid, and
+    it is gone.
 
     A buffer to send from is not put back, but for a provided one on some kernels, which is no cancelled SEND's.
     io_buffers_select(), io_req_defer_failed(): io_put_kbuf()
     """
     shelf, full = Shelf(ring, SIZES, kind=kind), stuff(wire.near)
     shelf.load()
-    shelf.queue(c.IORING_OP_SEND, wire.near, flags=flags)
+    sqe = shelf.queue(c.IORING_OP_SEND, wire.near, flags=flags)
+    if end == "time_runs_out":
+        shelf.limit(sqe)
     waits(shelf)
 
-    if end == "cancel":
-        found, error = shelf.cancelled(), errno.ECANCELED
-        assert wire.received() == b"\xff" * full
-    else:
+    if end == "nobody_listens":
         wire.close()
         found, error = shelf.to_the_end(), errno.EPIPE
+    else:
+        found, error = ended(shelf, end), errno.ECANCELED
+        assert wire.received() == b"\xff" * full
 
-    has_none = end == "cancel" and given_back(profile, kind)
+    has_none = end != "nobody_listens" and given_back(profile, kind)
     assert found == [Reply(res=-error, bid=None if has_none else 9)]
     assert left(shelf) == (3 if has_none else 2)
 
@@ -97,7 +109,7 @@ PARTS = {
 
 @each_kind
 @pytest.mark.parametrize("ioprio, msg_flags, count", PARTS.values())
-@pytest.mark.parametrize("end", ["cancel", "nobody_listens"])
+@pytest.mark.parametrize("end", ["cancel", "nobody_listens", "time_runs_out"])
 def test_a_part_was_sent(  # noqa: PLR0917
     ring: Subject, wire: Wire, end: str, ioprio: int, msg_flags: int, count: int, kind: Kind
 ) -> None:
@@ -107,18 +119,20 @@ def test_a_part_was_sent(  # noqa: PLR0917
     """
     shelf = Shelf(ring, SIZES, kind=kind)
     stream = shelf.load()
-    shelf.queue(c.IORING_OP_SEND, wire.near, ioprio=ioprio, msg_flags=msg_flags)
+    sqe = shelf.queue(c.IORING_OP_SEND, wire.near, ioprio=ioprio, msg_flags=msg_flags)
+    if end == "time_runs_out":
+        shelf.limit(sqe)
     waits(shelf)
 
-    if end == "cancel":
-        found = shelf.cancelled()
-        got = wire.received()
-        assert got == stream[: len(got)]
-        assert found == [Reply(res=len(got), bid=9)]
-    else:
+    if end == "nobody_listens":
         wire.close()
         found = shelf.to_the_end()
         assert [(reply.bid, reply.more) for reply in found] == [(9, False)]
+    else:
+        found = ended(shelf, end)
+        got = wire.received()
+        assert got == stream[: len(got)]
+        assert found == [Reply(res=len(got), bid=9)]
     assert 0 < found[0].res < SIZES[9]
     assert left(shelf) == 3 - (count if kind is Kind.RING else 1)
 
