@@ -16,13 +16,12 @@ from ringrig.model.transfer import Buffer, Issue, Kind, Op, Reply, Source, Stock
 from ringrig.uring import consts as c
 from ringrig.uring import libc
 from ringrig.uring.group import Group, Pipe, bids, legacy
-from ringrig.uring.layout import ENTRY_SIZE
+from ringrig.uring.layout import A_PAGE
 from ringrig.uring.requests import Vector, selecting
 from ringrig.uring.wire import Wire
 
 pytestmark = pytest.mark.ends_within(5)
 
-A_PAGE = libc.PAGE_SIZE // ENTRY_SIZE
 LAP = 1 << 16
 SEND = pytest.param(Transfer(op=Op.SEND, length=64), id="send", marks=pytest.mark.needs("send_select"))
 TRANSFERS = [
@@ -125,7 +124,7 @@ def test_a_bundle_ends_at_a_tail_that_has_wrapped(
 def test_slots_around_a_page_end(
     make_ring: Callable[..., Subject], make_wire: Callable[..., Wire], entries: int, start: int, opcode: int
 ) -> None:
-    """The last two slots of a page and the first two of the next (or of the ring): each its own id and length.
+    """The last two slots of a page and the first two of the next (or of the ring): each its own id, address and length.
 
     As first posted the ring had a header, so that its entries lay across page ends. io_ring_head_to_buf()
     """
@@ -135,17 +134,29 @@ def test_slots_around_a_page_end(
     ring.owns(group.bgid)
     group.spend(start)
     buffers = {9: 16, 0xFFFF: 7, 0: 12, 5: 30}
-    room, found = ring.arena.anon(64), []
+    sends = opcode == c.IORING_OP_SEND
+    room = {bid: ring.arena.anon(64) for bid in buffers}
+    data = {bid: incoming(bid, size) for bid, size in buffers.items()}
     for bid, size in buffers.items():
-        group.memory.publish(room, size, bid)
+        ctypes.memset(room[bid], 0xA5, 64)
+        if sends:
+            ctypes.memmove(room[bid], data[bid], size)
+        group.memory.publish(room[bid], size, bid)
     wire = make_wire()
-    wire.feed(bytes(100))
+    if not sends:
+        wire.feed(b"".join(data.values()) + bytes(35))
+    found = []
     for _ in buffers:
         selecting(ring.ring, opcode, wire.near, bgid=group.bgid, length=64)
         cqe = ring.ring.complete()[0]
-        found.append((cqe.bid, cqe.res))
+        found.append((cqe.bid, cqe.res, cqe.flags & ~c.IORING_CQE_F_SOCK_NONEMPTY & 0xFFFF))
 
-    assert found == list(buffers.items())
+    assert found == [(bid, size, c.IORING_CQE_F_BUFFER) for bid, size in buffers.items()]
+    assert {bid: ctypes.string_at(room[bid], 64) for bid in buffers} == {
+        bid: data[bid].ljust(64, b"\xa5") for bid in buffers
+    }
+    if sends:
+        assert wire.received(65) == b"".join(data.values())
 
 
 BETWEEN = {
