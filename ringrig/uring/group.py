@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Iterable
 
@@ -127,6 +128,17 @@ class Group:
         self.queue_read(fd, length=length, flags=flags)
         return self.ring.complete()[0]
 
+    def next(self) -> int | Cqe | None:
+        """What bids() says of a read of a byte of /dev/zero that writes into its own buffer alone; else the completion."""
+        length = self.entries * self.size
+        before = ctypes.string_at(self.data, length)
+        ctypes.memset(self.data, 0xA5, length)
+        cqe = self.read(length=1)
+        written = {at for at, byte in enumerate(ctypes.string_at(self.data, length)) if byte != 0xA5}
+        ctypes.memmove(self.data, before, length)
+        own = set() if cqe.bid is None else {self.address_of(cqe.bid) - self.data}
+        return bids([cqe])[0] if written == own else cqe
+
     def spend(self, count: int) -> None:
         """Move the kernel's head `count` slots on, by reads of a byte each; the slots end up empty.
 
@@ -174,6 +186,16 @@ def remove_legacy(ring: Ring, *, bgid: int, count: int) -> int:
     return ring.complete()[0].res
 
 
-def bids(cqes: Iterable[Cqe]) -> list[int | None]:
-    """The buffer ids of completions, in their order."""
-    return [cqe.bid for cqe in cqes]
+def bids(cqes: Iterable[Cqe]) -> list[int | Cqe | None]:
+    """The buffer ids of transfers into one buffer each, in their order; None for one that found no buffer.
+
+    A completion that says anything else besides stands there whole, and is equal to neither.
+    """
+    return [_bid(cqe) for cqe in cqes]
+
+
+def _bid(cqe: Cqe) -> int | Cqe | None:
+    if (cqe.res, cqe.flags) == (-errno.ENOBUFS, 0):
+        return None
+    flags = cqe.flags & 0xFFFF & ~c.IORING_CQE_F_SOCK_NONEMPTY
+    return cqe.bid if cqe.res >= 0 and flags == c.IORING_CQE_F_BUFFER else cqe

@@ -112,7 +112,7 @@ def test_1_each_buffer_is_committed_once(make_ring: Callable[..., Subject], seed
     for _ in range(6):
         crowd.round(dice)
 
-    assert crowd.group.read(length=1).bid is None
+    assert crowd.group.next() is None
 
 
 WAITS = {

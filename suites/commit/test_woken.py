@@ -18,7 +18,7 @@ from ringrig.model.transfer import Kind, Op, Reply, incoming
 from ringrig.model.waiting import DEFERRING, payloads, receive, told, waits
 from ringrig.uring import consts as c
 from ringrig.uring.counters import settled
-from ringrig.uring.group import remove_legacy
+from ringrig.uring.group import bids, remove_legacy
 from ringrig.uring.stuck import asleep
 from ringrig.uring.wire import Wire, stuff
 
@@ -118,7 +118,7 @@ def test_a_receive_waits_while_much_is_sent(
     assert waits(ring.ring, Op.RECV)
     if kind is Kind.RING and "pbuf_status" in profile.traits:
         assert shelf.head() == 0
-    assert shelf.group.read(length=1).bid == BIDS[0]
+    assert bids([shelf.group.read(length=1)]) == [BIDS[0]]
     if end == "cancel":
         assert shelf.cancelled() == [Reply(res=-errno.ECANCELED)]
         assert [bid for bid, _ in shelf.left()] == list(BIDS[1:])

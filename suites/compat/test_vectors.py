@@ -80,7 +80,7 @@ class Table:
     def is_as_before(self) -> bool:
         """Nothing was read, nothing written, and the first buffer is the next to go."""
         unread, empty = self.wire.unread() == len(_DATA), self.group.content(0, 8 * 64) == bytes(8 * 64)
-        return unread and empty and self.group.read(length=1).bid == 5
+        return unread and empty and self.group.next() == 5
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ class Standing:
     def serves_its_own(self) -> None:
         """The ring under the id now hands out what is published to it, and nothing else, and goes when told to."""
         self.group.publish(9, 4)
-        assert [self.group.read(length=1).bid for _ in range(3)] == [9, 4, None]
+        assert [self.group.next() for _ in range(3)] == [9, 4, None]
         assert self.group.unregister() == 0
 
     def content(self, length: int) -> bytes:
@@ -219,7 +219,7 @@ def test_io_wq_has_another_buffer(ring: Subject, wire: Wire, opcode: int, kind: 
     assert (found[0].res, found[1].res) == (40, 9)
     assert (found[0].bid, found[1].bid) == (BID, 8)
     assert (standing.content(40), standing.group.content(8, 9)) == (incoming(0, 40), b"otherwise")
-    assert standing.group.read(length=1).bid == (1 if kind is Kind.RING else None)
+    assert standing.group.next() == (1 if kind is Kind.RING else None)
 
 
 @pytest.mark.needs("mmap")

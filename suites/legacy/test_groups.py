@@ -16,17 +16,30 @@ from ringrig.model.subject import Subject
 from ringrig.model.transfer import Buffer, Kind, Op, Stock, Then, Transfer
 from ringrig.uring import consts as c
 from ringrig.uring import libc
-from ringrig.uring.group import Group, legacy, remove_legacy
+from ringrig.uring.group import Group, bids, legacy, remove_legacy
 from ringrig.uring.requests import selecting
+from ringrig.uring.ring import Cqe
 
 both_sides = pytest.mark.parametrize("bgid", [7, 700], ids=["low_bgid", "high_bgid"])
 
 
-def _read(subject: Subject, bgid: int) -> int | None:
-    """The bid that a read of a byte of /dev/zero gets."""
+def _read(subject: Subject, bgid: int) -> int | Cqe | None:
+    """What bids() says of a read of a byte of /dev/zero."""
     with open("/dev/zero", "rb") as zero:  # noqa: PTH123
         selecting(subject.ring, c.IORING_OP_READ, zero.fileno(), bgid=bgid, length=1)
-        return subject.ring.complete()[0].bid
+        return bids(subject.ring.complete())[0]
+
+
+def _room(subject: Subject) -> int:
+    """A page without a zero."""
+    addr = subject.arena.anon(libc.PAGE_SIZE)
+    ctypes.memset(addr, 0xA5, libc.PAGE_SIZE)
+    return addr
+
+
+def _zeros(addr: int) -> list[int]:
+    """Where in such a page there is one now."""
+    return [at for at, byte in enumerate(ctypes.string_at(addr, libc.PAGE_SIZE)) if not byte]
 
 
 @both_sides
@@ -48,12 +61,16 @@ def test_removing_counts(ring: Subject, model: Model, bgid: int, count: int) -> 
 
 @both_sides
 def test_first_in_first_out(ring: Subject, bgid: int) -> None:
-    """Buffers provided in three calls: handed out in that order. io_add_buffers() appends."""
-    addr = ring.arena.anon(libc.PAGE_SIZE)
+    """Buffers provided in three calls: handed out in that order, each at its own place. io_add_buffers() appends."""
+    addr = _room(ring)
+    places = {40: 1024, 41: 1088, 7: 0, 65534: 512, 65535: 576}
     for bid, count in ((40, 2), (7, 1), (65534, 2)):
-        assert legacy(ring.ring, bgid=bgid, addr=addr, count=count, bid=bid) == 0
+        assert legacy(ring.ring, bgid=bgid, addr=addr + places[bid], count=count, bid=bid) == 0
 
-    assert [_read(ring, bgid) for _ in range(6)] == [40, 41, 7, 65534, 65535, None]
+    for number, bid in enumerate(places, start=1):
+        assert _read(ring, bgid) == bid
+        assert _zeros(addr) == sorted(list(places.values())[:number])
+    assert _read(ring, bgid) is None
 
 
 def test_removing_takes_the_oldest(ring: Subject) -> None:
@@ -79,12 +96,14 @@ def test_what_comes_back_comes_back_in_front(ring: Subject, profile: Profile) ->
 
 
 def test_the_same_bid_may_be_provided_again(ring: Subject) -> None:
-    """PROVIDE of bid 1 three times: three buffers. Nobody compares."""
-    addr = ring.arena.anon(libc.PAGE_SIZE)
-    for _ in range(3):
-        assert legacy(ring.ring, bgid=7, addr=addr, count=1, bid=1) == 0
+    """PROVIDE of bid 1 three times: three buffers. Nobody compares: io_add_buffers()."""
+    addr = _room(ring)
+    for at in (128, 0, 64):
+        assert legacy(ring.ring, bgid=7, addr=addr + at, count=1, bid=1) == 0
 
-    assert [_read(ring, 7) for _ in range(4)] == [1, 1, 1, None]
+    found = [(_read(ring, 7), _zeros(addr)) for _ in range(4)]
+
+    assert found == [(1, [128]), (1, [0, 128]), (1, [0, 64, 128]), (None, [0, 64, 128])]
 
 
 def test_provided_again_after_use(ring: Subject, profile: Profile) -> None:

@@ -70,7 +70,7 @@ def provide_half(subject: Subject) -> None:
 def next_buffers(subject: Subject, bgid: int) -> list[int | None]:
     """What two READs get of a group."""
     group = Group(subject.ring, subject.arena, bgid=bgid, entries=1)
-    return [group.read(length=1).bid for _ in range(2)]
+    return bids(group.read(length=1) for _ in range(2))
 
 
 @pytest.mark.slow

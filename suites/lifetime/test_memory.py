@@ -17,7 +17,7 @@ from ringrig.model.subject import Subject
 from ringrig.uring import consts as c
 from ringrig.uring import libc
 from ringrig.uring.bufring import BufRing, Entry
-from ringrig.uring.group import Group, bids
+from ringrig.uring.group import Group
 from ringrig.uring.libc import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PAGE_SIZE, PROT_READ, PROT_WRITE
 from ringrig.uring.neighbour import Neighbour
 
@@ -105,8 +105,8 @@ def test_what_was_published_stays(ring: Subject, fate: Fate) -> None:
     if at is not None:
         BufRing(at, group.entries, group.memory.layout).publish(group.address_of(1), 64, 1)
         seen = [1]
-    assert bids([group.read(length=1) for _ in range(2)]) == [5, 3]
-    assert bids([group.read(length=1) for _ in seen]) == seen
+    assert [group.next() for _ in range(2)] == [5, 3]
+    assert [group.next() for _ in seen] == seen
     assert group.read(length=1).res == -errno.ENOBUFS
 
 
@@ -122,7 +122,7 @@ def test_the_page_that_came_instead_is_nobodys(ring: Subject, fate: str) -> None
 
     group.publish(1, 2, 4)
 
-    assert bids([group.read(length=1) for _ in range(2)]) == [5, None]
+    assert [group.next() for _ in range(2)] == [5, None]
 
 
 @pytest.mark.needs("inc")
@@ -156,7 +156,7 @@ def test_after_a_fork_the_page_is_the_parents(ring: Subject, group: Group) -> No
 
         group.publish(3)
 
-        assert bids([group.read(length=1) for _ in range(3)]) == [5, 3, None]
+        assert [group.next() for _ in range(3)] == [5, 3, None]
 
 
 def test_shared_memory_is_shared_after_a_fork(ring: Subject) -> None:
@@ -172,7 +172,7 @@ def test_shared_memory_is_shared_after_a_fork(ring: Subject) -> None:
 
     group.publish(3)
 
-    assert bids([group.read(length=1) for _ in range(5)]) == [5, 6, 7, 3, None]
+    assert [group.next() for _ in range(5)] == [5, 6, 7, 3, None]
 
 
 @pytest.mark.needs("mmap")
@@ -190,7 +190,7 @@ def test_a_kernel_ring_is_shared_after_a_fork(ring: Subject, make_group: Callabl
 
     group.publish(3)
 
-    assert bids([group.read(length=1) for _ in range(5)]) == [5, 6, 7, 3, None]
+    assert [group.next() for _ in range(5)] == [5, 6, 7, 3, None]
 
 
 def test_a_dead_childs_copy_leaves_the_ring_alone(ring: Subject, group: Group) -> None:
@@ -207,4 +207,4 @@ def test_a_dead_childs_copy_leaves_the_ring_alone(ring: Subject, group: Group) -
         child.work()
 
     assert group.memory.raw() == before
-    assert bids([group.read(length=1) for _ in range(3)]) == [5, 3, None]
+    assert [group.next() for _ in range(3)] == [5, 3, None]

@@ -16,7 +16,7 @@ from ringrig.model.subject import Subject
 from ringrig.uring import bufring, libc
 from ringrig.uring import consts as c
 from ringrig.uring.bufring import BufRing
-from ringrig.uring.group import Group
+from ringrig.uring.group import Group, bids
 from ringrig.uring.layout import A_PAGE, MERGED
 
 pytestmark = pytest.mark.needs("mmap")
@@ -37,12 +37,12 @@ def test_unmapping_is_not_unregistering(make_group: Callable[..., Group]) -> Non
     group.publish(5, 6, 4)
     before = group.memory.raw()
     assert group.unmap() == 0
-    assert group.read(length=1).bid == 5
+    assert group.next() == 5
 
     group.memory = BufRing(bufring.map_kernel_ring(group.ring, bgid=7, entries=8), 8, MERGED)
 
     assert group.memory.raw() == before
-    assert [group.read(length=1).bid for _ in range(3)] == [6, 4, None]
+    assert [group.next() for _ in range(3)] == [6, 4, None]
 
 
 NEXT = ["nothing", "kernel_memory", "user_memory", "legacy"]
@@ -66,7 +66,7 @@ def test_a_mapping_of_a_group_that_is_gone_is_nobodys(
     elif then != "nothing":
         make_group(flags=c.IOU_PBUF_RING_MMAP * (then == "kernel_memory"))
 
-    found = [old.read(length=1).bid for _ in range(2)]
+    found = bids(old.read(length=1) for _ in range(2))
 
     assert found == [0 if then == "legacy" else None, None]
     assert old.memory.raw() == before
@@ -121,9 +121,9 @@ def test_any_descriptor_of_the_ring_will_do(ring: Subject, make_group: Callable[
     addr = libc.mmap(call.length, call.prot, call.flags, other, call.offset)
     os.close(other)
 
-    BufRing(addr, 8, MERGED).publish(group.data, 64, 5)
+    BufRing(addr, 8, MERGED).publish(group.address_of(5), 64, 5)
 
-    assert group.read(length=1).bid == 5
+    assert group.next() == 5
     assert libc.munmap(addr, PAGE) == 0
 
 
@@ -146,7 +146,7 @@ def test_mapped_and_busy(make_group: Callable[..., Group]) -> None:
     for bid in range(20, 120):
         group.memory = BufRing(bufring.map_kernel_ring(group.ring, bgid=7, entries=8), 8, MERGED)
         group.publish(bid)
-        assert group.read(length=1).bid == bid
+        assert group.next() == bid
         assert group.unmap() == 0
     assert group.unregister() == 0
     assert group.read(length=1).res == -errno.ENOBUFS

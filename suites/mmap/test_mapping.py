@@ -66,8 +66,8 @@ def test_two_mappings_show_one_ring(ring: Subject, mmap: Callable[[Mmap], int]) 
     group = _registered(ring)
     first, second = (BufRing(mmap(Mmap(length=length)), 8, MERGED) for length in (PAGE, 2 * PAGE))
 
-    first.publish(group.data, 64, 5)
-    second.publish(group.data, 64, 6)
+    first.publish(group.address_of(5), 64, 5)
+    second.publish(group.address_of(6), 64, 6)
 
     assert first.raw() == second.raw()
     assert bids(group.drain(3)) == [5, 6, None]
@@ -128,14 +128,14 @@ def test_a_mapping_has_the_protection_asked_for(
     """PROT_READ, PROT_NONE and both: mapped each, and good for what was asked for. The ring serves all the same."""
     group = _registered(ring)
     plain = BufRing(mmap(Mmap()), 8, MERGED)
-    plain.publish(group.data, 64, 5)
+    plain.publish(group.address_of(5), 64, 5)
     addr = mmap(Mmap(prot=prot))
 
     assert _signal_of(lambda: _peek(addr)) == reading
     assert _signal_of(lambda: _poke(addr + 15 * 8)) == writing
     if not reading:
         assert BufRing(addr, 8, MERGED).raw() == plain.raw()
-    assert group.read(length=1).bid == 5
+    assert group.next() == 5
 
 
 def test_a_mapping_may_be_made_writable_later(ring: Subject, mmap: Callable[[Mmap], int]) -> None:
@@ -145,8 +145,8 @@ def test_a_mapping_may_be_made_writable_later(ring: Subject, mmap: Callable[[Mma
 
     assert libc.mprotect(addr, PAGE, libc.PROT_READ | libc.PROT_WRITE) == 0
 
-    BufRing(addr, 8, MERGED).publish(group.data, 64, 5)
-    assert group.read(length=1).bid == 5
+    BufRing(addr, 8, MERGED).publish(group.address_of(5), 64, 5)
+    assert group.next() == 5
 
 
 def test_a_private_mapping_is_a_copy_once_written(ring: Subject, mmap: Callable[[Mmap], int]) -> None:
@@ -154,7 +154,7 @@ def test_a_private_mapping_is_a_copy_once_written(ring: Subject, mmap: Callable[
     group = _registered(ring)
     shared = BufRing(mmap(Mmap()), 8, MERGED)
     addr = mmap(Mmap(flags=libc.MAP_PRIVATE))
-    shared.write(0, group.data, 64, 5)
+    shared.write(0, group.address_of(5), 64, 5)
     private = BufRing(addr, 8, MERGED)
     assert private.entry(0).bid == 5
 
@@ -176,8 +176,8 @@ def test_a_mapping_does_not_grow(
 
     assert name_of(libc.mremap(addr, size, size + PAGE, flags)) == name_of(-errno.EFAULT)
 
-    memory.publish(group.data, 64, 5)
-    assert group.read(length=1).bid == 5
+    memory.publish(group.address_of(5), 64, 5)
+    assert group.next() == 5
 
 
 def test_a_mapping_does_not_move_to_an_address(ring: Subject, mmap: Callable[[Mmap], int]) -> None:
@@ -192,8 +192,8 @@ def test_a_mapping_does_not_move_to_an_address(ring: Subject, mmap: Callable[[Mm
     moved = libc.mremap(addr, PAGE, PAGE, libc.MREMAP_MAYMOVE | libc.MREMAP_FIXED, room)
 
     assert name_of(moved) == name_of(-errno.EINVAL)
-    memory.publish(group.data, 64, 5)
-    assert group.read(length=1).bid == 5
+    memory.publish(group.address_of(5), 64, 5)
+    assert group.next() == 5
 
 
 def test_part_of_a_mapping_may_go(ring: Subject, mmap: Callable[[Mmap], int]) -> None:
@@ -203,8 +203,8 @@ def test_part_of_a_mapping_may_go(ring: Subject, mmap: Callable[[Mmap], int]) ->
 
     assert ring.arena.unmap(addr + PAGE, PAGE) == 0
 
-    BufRing(addr, TWO_PAGES, MERGED).publish(group.data, 64, 5)
-    assert group.read(length=1).bid == 5
+    BufRing(addr, TWO_PAGES, MERGED).publish(group.address_of(5), 64, 5)
+    assert group.next() == 5
     assert _signal_of(lambda: _peek(addr + PAGE)) == signal.SIGSEGV
 
 
@@ -215,15 +215,15 @@ def test_a_child_inherits_the_mapping(ring: Subject, mmap: Callable[[Mmap], int]
     """
     group = _registered(ring)
     memory = BufRing(mmap(Mmap()), 8, MERGED)
-    memory.publish(group.data, 64, 5)
+    memory.publish(group.address_of(5), 64, 5)
 
     def publish() -> int:
         seen = memory.entry(0).bid
-        memory.publish(group.data, 64, 6)
+        memory.publish(group.address_of(6), 64, 6)
         return seen
 
     assert in_child(publish) == 5
-    memory.publish(group.data, 64, 7)
+    memory.publish(group.address_of(7), 64, 7)
 
     assert bids(group.drain(4)) == [5, 6, 7, None]
 
@@ -234,12 +234,12 @@ def test_a_child_may_map_it_too(ring: Subject) -> None:
 
     def publish() -> int:
         addr = bufring.map_kernel_ring(ring.ring, bgid=7, entries=8)
-        BufRing(addr, 8, MERGED).publish(group.data, 64, 6)
+        BufRing(addr, 8, MERGED).publish(group.address_of(6), 64, 6)
         return libc.munmap(addr, PAGE)
 
     assert in_child(publish) == 0
 
-    assert group.read(length=1).bid == 6
+    assert group.next() == 6
 
 
 @pytest.mark.needs("inc")
@@ -247,9 +247,9 @@ def test_an_incremental_ring_is_mapped_like_any(ring: Subject, mmap: Callable[[M
     """MMAP with INC: what the kernel writes into the entry is seen through the mapping. io_kbuf_inc_commit()"""
     group = _registered(ring, flags=c.IOU_PBUF_RING_INC)
     memory = BufRing(mmap(Mmap()), 8, MERGED)
-    memory.publish(group.data, 64, 5)
+    memory.publish(group.address_of(5), 64, 5)
 
     cqe = group.read(length=24)
 
     assert (cqe.res, cqe.bid, cqe.flags & c.IORING_CQE_F_BUF_MORE) == (24, 5, c.IORING_CQE_F_BUF_MORE)
-    assert memory.entry(0) == (group.data + 24, 40, 5)
+    assert memory.entry(0) == (group.address_of(5) + 24, 40, 5)

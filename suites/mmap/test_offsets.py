@@ -96,8 +96,8 @@ def test_what_an_offset_leads_to(
     if addr > 0:
         assert call.found is not None
         shown = rings[call.found]
-        BufRing(addr, shown.entries, MERGED).publish(shown.data, 64, 9)
-    found = {bgid: group.read(length=1).bid for bgid, group in rings.items()}
+        BufRing(addr, shown.entries, MERGED).publish(shown.address_of(9), 64, 9)
+    found = {bgid: group.next() for bgid, group in rings.items()}
     assert found == {bgid: 9 if addr > 0 and bgid == call.found else None for bgid in ENTRIES}
 
 

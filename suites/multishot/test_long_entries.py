@@ -60,7 +60,7 @@ def test_one_after_the_other(group: Group, make_wire: Callable[..., Wire], op: O
     header = RECVMSG_HEADER.size * (op is Op.RECVMSG_MULTISHOT)
     for at, bid in enumerate((3, 6, 1)):
         assert group.content(bid, 64)[header:] == incoming(20 * at, 20) + bytes(44 - header)
-    assert group.read(length=1).bid == 8
+    assert group.next() == 8
 
 
 @pytest.mark.needs("inc")

@@ -214,7 +214,7 @@ def test_room_that_no_int_holds(ring: Subject, group: Group, post: Post, fields:
     cqe = ring.ring.complete()[0]
 
     assert (cqe.res, cqe.flags) == (-errno.EOVERFLOW, 0)
-    assert group.read(length=1).bid == 5
+    assert group.next() == 5
 
 
 def test_room_that_an_int_just_holds(ring: Subject, group: Group, post: Post) -> None:
@@ -227,7 +227,7 @@ def test_room_that_an_int_just_holds(ring: Subject, group: Group, post: Post) ->
     cqe = ring.ring.complete()[0]
 
     assert (cqe.res, cqe.flags) == (-errno.EFAULT, 0)
-    assert group.read(length=1).bid == 5
+    assert group.next() == 5
 
 
 @each_kind
@@ -258,8 +258,8 @@ def test_a_header_that_cannot_be_written(ring: Subject, post: Post, when: str, k
     if kind is Kind.LEGACY:
         assert remove_legacy(ring.ring, bgid=7, count=3) == 1
     else:
-        group.memory.write(0, group.data, 64, 5)
-        assert group.read(length=1).bid == 5
+        group.memory.write(0, group.address_of(5), 64, 5)
+        assert group.next() == 5
 
 
 @pytest.mark.needs("inc")

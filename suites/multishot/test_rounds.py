@@ -12,7 +12,7 @@ from ringrig.model.shelf import BGID, REQUEST, Shelf, spread
 from ringrig.model.subject import Subject
 from ringrig.model.transfer import Kind, Reply, incoming
 from ringrig.uring import consts as c
-from ringrig.uring.group import Pipe, legacy, remove_legacy
+from ringrig.uring.group import Pipe, bids, legacy, remove_legacy
 from ringrig.uring.wire import Wire
 
 pytestmark = pytest.mark.ends_within(3)
@@ -90,7 +90,7 @@ def test_a_round_without_data_limits_no_later_one(ring: Subject, pipe: Pipe, kin
     shelf = Shelf(ring, {5: 16, 2: 128, 9: 8}, kind=kind)
     _queue(shelf, c.IORING_OP_READ_MULTISHOT, pipe.reader)
     assert ring.ring.submit() == 1
-    assert shelf.group.read(length=1).bid == 5
+    assert bids([shelf.group.read(length=1)]) == [5]
 
     pipe.feed(incoming(0, 100))
 

@@ -38,7 +38,7 @@ def test_the_group_still_works(ring: Subject, model: Model, group: Group, change
     """
     model.say(registration())
     group.publish(3, 1, 2)
-    assert group.read(length=1).bid == 3
+    assert group.next() == 3
     call = registration(**changes)
 
     assert ring.register_pbuf_ring(call) == model.register_pbuf_ring(call)

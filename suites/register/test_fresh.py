@@ -35,7 +35,7 @@ def test_a_new_ring_under_an_old_id_starts_at_its_first_slot(
     old = make_group(bgid=bgid)
     for bid in range(consumed):
         old.publish(bid)
-        assert old.read(length=1).bid == bid
+        assert old.next() == bid
     assert old.unregister() == 0
 
     new = make_group(bgid=bgid)
@@ -79,8 +79,8 @@ def test_a_new_ring_is_empty(make_group: Callable[..., Group], flags: int) -> No
     group = make_group(flags=flags)
 
     assert group.read(length=1).res == -errno.ENOBUFS
-    group.publish(6)
-    assert group.read(length=1).bid == 6
+    group.publish(6, size=1)
+    assert group.next() == 6
 
 
 def test_what_registering_writes_into_user_memory(ring: Subject, profile: Profile) -> None:
@@ -157,8 +157,8 @@ def test_address_of_a_kernel_ring_is_not_used(ring: Subject) -> None:
         assert group.read(length=1).res == -errno.ENOBUFS
         addr = bufring.map_kernel_ring(ring.ring, bgid=7, entries=8)
         assert addr > 0
-        bufring.BufRing(addr, 8, MERGED).publish(group.data, 64, 5)
-        assert group.read(length=1).bid == 5
+        bufring.BufRing(addr, 8, MERGED).publish(group.address_of(5), 64, 5)
+        assert group.next() == 5
 
 
 def test_plain_registration_survives_all_that(ring: Subject) -> None:

@@ -159,4 +159,4 @@ def test_a_registered_group_is_no_legacy_group(ring: Subject, group: Group) -> N
     assert ring.provide_buffers(bgid=7, count=2) == -errno.EINVAL
     assert ring.remove_buffers(bgid=7, count=2) == -errno.EINVAL
 
-    assert group.read(length=1).bid == 3
+    assert group.next() == 3

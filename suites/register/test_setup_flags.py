@@ -12,7 +12,7 @@ from ringrig.model.calls import BufReg, kernel_registration, registration
 from ringrig.model.subject import Subject
 from ringrig.uring import bufring
 from ringrig.uring import consts as c
-from ringrig.uring.group import Group, bids
+from ringrig.uring.group import Group
 from ringrig.uring.probe import SETUP_FLAGS
 
 FD_ONLY = SETUP_FLAGS["registered_fd_only"]
@@ -34,7 +34,7 @@ def _live(make_ring: Callable[..., Subject], setup: int, flags: int) -> None:
     assert bufring.register(ring, addr=group.data, bgid=7) == -errno.EEXIST
     group.publish(3, 1)
     if not setup & c.IORING_SETUP_IOPOLL:
-        assert bids([group.read(length=1) for _ in range(2)]) == [3, 1]
+        assert [group.next() for _ in range(2)] == [3, 1]
         assert group.read(length=1).res == -errno.ENOBUFS
     assert group.unregister() == 0
     assert group.register() == 0

@@ -15,7 +15,7 @@ from ringrig.model.subject import Subject
 from ringrig.model.transfer import Buffer, Issue, Kind, Op, Reply, Source, Stock, Then, Transfer, incoming
 from ringrig.uring import consts as c
 from ringrig.uring import libc
-from ringrig.uring.group import Group, Pipe, bids, legacy
+from ringrig.uring.group import Group, Pipe, legacy
 from ringrig.uring.layout import A_PAGE
 from ringrig.uring.requests import Vector, selecting
 from ringrig.uring.wire import Wire
@@ -80,7 +80,7 @@ def test_a_bundle_goes_over_the_wrap(
 
     assert (cqe.res, cqe.bid, group.head()) == (256, 1, 2)
     assert b"".join(group.content(bid, 64) for bid in (1, 2, 3, 4)) == incoming(0, 256)
-    assert bids([group.read(length=1), group.read(length=1)]) == [5, None]
+    assert [group.next(), group.next()] == [5, None]
 
 
 @pytest.mark.needs("bundle")

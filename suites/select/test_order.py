@@ -43,9 +43,9 @@ def test_a_small_ring_goes_round(make_group: Callable[..., Group], entries: int)
     for bid in order:
         group.publish(bid)
 
-        assert group.read(length=1).bid == bid
+        assert group.next() == bid
 
-    assert group.read(length=1).bid is None
+    assert group.next() is None
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_over_published_slots_serve_again(make_group: Callable[..., Group], coun
     group.publish(*range(100, 108))
     group.memory.producer = count
 
-    assert [group.read(length=1).bid for _ in range(count)] == [100 + number % 8 for number in range(count)]
-    assert group.read(length=1).bid is None
+    assert [group.next() for _ in range(count)] == [100 + number % 8 for number in range(count)]
+    assert group.next() is None
 
 
 @pytest.mark.ends_within(3)

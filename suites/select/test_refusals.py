@@ -47,7 +47,7 @@ def test_an_operation_that_takes_no_buffer_says_so(ring: Subject, group: Group, 
 
     error = errno.EINVAL if opcode > max(probe()["ops"]) else errno.EOPNOTSUPP
     assert (cqe.res, cqe.flags) == (-error, 0)
-    assert group.read(length=1).bid == 4
+    assert group.next() == 4
 
 
 def test_a_send_says_whether_it_takes_one(ring: Subject, group: Group, profile: Profile) -> None:
@@ -62,7 +62,7 @@ def test_a_send_says_whether_it_takes_one(ring: Subject, group: Group, profile: 
 
     error = errno.EBADF if "send_select" in profile.traits else errno.EOPNOTSUPP
     assert (cqe.res, cqe.flags) == (-error, 0)
-    assert group.read(length=1).bid == 4
+    assert group.next() == 4
 
 
 @pytest.mark.parametrize("name", ["sendmsg", "send_zc", "sendmsg_zc", "recv", "recvmsg"])
@@ -85,7 +85,7 @@ def test_a_refusal_is_not_what_the_request_before_left(ring: Subject, group: Gro
 
     error = errno.EOPNOTSUPP if opcode is None else errno.EINVAL
     assert (cqe.res, cqe.flags) == (-error, 0)
-    assert group.read(length=1).bid == 4
+    assert group.next() == 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +173,7 @@ def test_a_malformed_request_takes_no_buffer(ring: Subject, group: Group, call: 
         cqe = ring.ring.complete()[0]
 
         assert (cqe.res, cqe.flags) == (-call.error, 0)
-        assert group.read(length=1).bid == 4
+        assert group.next() == 4
         assert near.recv(8) == b"data"
 
 
@@ -186,7 +186,7 @@ def test_a_nop_takes_no_buffer_or_reports_it(ring: Subject, group: Group) -> Non
     selecting(ring.ring, c.IORING_OP_NOP, -1, bgid=group.bgid)
 
     cqe = ring.ring.complete()[0]
-    left = group.read(length=1).bid
+    left = group.next()
 
     refused = (cqe.res, cqe.flags, left) == (-errno.EOPNOTSUPP, 0, 4)
     assert refused or (cqe.res >= 0, cqe.bid, left) == (True, 4, 9)
@@ -203,7 +203,7 @@ def test_a_command_takes_no_buffer(ring: Subject, group: Group) -> None:
     cqe = ring.ring.complete()[0]
 
     assert cqe.res in {-errno.EOPNOTSUPP, -errno.EINVAL}
-    assert (cqe.flags, group.read(length=1).bid) == (0, 4)
+    assert (cqe.flags, group.next()) == (0, 4)
 
 
 @pytest.mark.parametrize("opcode", [c.IORING_OP_READ, c.IORING_OP_RECV], ids=["read", "recv"])
@@ -221,7 +221,7 @@ def test_who_does_not_ask_gets_none(ring: Subject, make_group: Callable[..., Gro
         cqe = ring.ring.complete()[0]
 
     assert (cqe.res, cqe.bid, ctypes.string_at(own, 4)) == (4, None, b"data")
-    assert group.read(length=1).bid == 4
+    assert group.next() == 4
 
 
 @pytest.mark.parametrize("allowed", [True, False], ids=["allowed", "not_allowed"])

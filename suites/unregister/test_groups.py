@@ -88,7 +88,7 @@ def test_only_the_named_group_goes(ring: Subject, make_group: Callable[..., Grou
 
     assert groups[1].unregister() == 0
 
-    assert [group.read(length=1).bid for group in (groups[0], groups[2])] == [bgid - 1, bgid + 1]
+    assert [group.next() for group in (groups[0], groups[2])] == [bgid - 1, bgid + 1]
     assert groups[1].read(length=1).res == -errno.ENOBUFS
 
 
