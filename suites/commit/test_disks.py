@@ -116,6 +116,32 @@ def test_a_polled_read(make_ring: Callable[..., Subject], disk: int, opcode: int
         assert (group.entry(0).bid, group.read(disk, length=SIZE).bid) == (5, 6)
 
 
+@pytest.mark.needs("polled_disk", "iopoll")
+@pytest.mark.parametrize("disk", ["null_blk"], indirect=True)
+@each_kind
+@pytest.mark.parametrize("opcode", [c.IORING_OP_READ, c.IORING_OP_READV], ids=["read", "readv"])
+def test_a_polled_read_by_io_wq(
+    make_ring: Callable[..., Subject], disk: int, opcode: int, kind: Kind
+) -> None:
+    """Two reads with IOSQE_ASYNC, which workers issue and the submitter polls: two buffers, each with what was read into it.
+
+    io_iopoll_req_issued(): IO_URING_F_UNLOCKED; io_do_iopoll()
+    """
+    ring = make_ring(flags=c.IORING_SETUP_IOPOLL)
+    group = three_buffers(ring, kind)
+    for offset in (0, SIZE):
+        vector = Vector(SIZE) if opcode == c.IORING_OP_READV else None
+        sqe = selecting(ring.ring, opcode, disk, bgid=group.bgid, length=SIZE, vector=vector)
+        sqe.off = offset
+        sqe.flags |= c.IOSQE_ASYNC
+
+    found = {cqe.bid: (cqe.res, group.content(cqe.bid or 0, SIZE)) for cqe in ring.ring.complete(2)}
+
+    assert sorted(found) == [5, 6]
+    assert sorted(found.values()) == sorted((SIZE, DATA[at : at + SIZE]) for at in (0, SIZE))
+    assert group.read(disk, length=SIZE).bid == 7
+
+
 @pytest.mark.needs("loop_disk")
 @pytest.mark.parametrize("disk", ["loop"], indirect=True)
 @each_kind
