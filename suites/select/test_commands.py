@@ -1,8 +1,7 @@
 """Commands to files (IORING_OP_URING_CMD), which may select where they are to go on; and operations of 128 bytes.
 
 The only driver whose commands use a selected buffer is ublk: io_uring_cmd_buffer_select() has no other caller up to 7.3,
-and a ublk server is more than a case can be. A socket's command that succeeds and was to go on is not tried either: 6.18 has
-it wait for completions that nobody posts, for ever, and its io_uring with it.
+and a ublk server is more than a case can be.
 """
 
 from __future__ import annotations
@@ -98,3 +97,23 @@ def test_an_operation_of_128_bytes(
     known = flags and opcode <= max(probe()["ops"])
     assert (cqe.res, cqe.flags) == (-(error if known else errno.EINVAL), 0)
     assert group.next() == 4
+
+
+@pytest.mark.crashes
+@pytest.mark.needs("own_kernel")
+def test_a_command_that_is_done_at_once_does_not_go_on(ring: Subject, make_wire: Callable[..., Wire]) -> None:
+    """SIOCINQ of TCP with 20 bytes, that was to go on with a ring's buffers: 20, and no buffer is used.
+
+    Where no command may go on it is refused. 6.18 has it wait for completions that nobody posts, for ever, and the io_uring with
+    it. io_uring_cmd(): IOU_ISSUE_SKIP_COMPLETE
+    """
+    shelf, wire = Shelf(ring, {5: 64, 2: 64}, kind=Kind.RING), make_wire(tcp=True)
+    wire.feed(incoming(0, 20))
+    selecting(ring.ring, c.IORING_OP_URING_CMD, wire.near, bgid=BGID).msg_flags = _MULTISHOT
+    assert ring.ring.submit() == 1
+
+    found = shelf.some(1, timeout=1)
+
+    assert found in ([Reply(res=20)], [Reply(res=-errno.EOPNOTSUPP)], [Reply(res=-errno.EINVAL)])
+    assert (wire.unread(), shelf.written()) == (20, {})
+    assert shelf.left() == [(5, 64), (2, 64)]
