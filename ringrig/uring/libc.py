@@ -32,6 +32,7 @@ MAP_POPULATE: Final = 0x8000
 MAP_HUGETLB: Final = 0x40000
 MREMAP_MAYMOVE: Final = 1
 MREMAP_FIXED: Final = 2
+MREMAP_DONTUNMAP: Final = 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

@@ -180,6 +180,44 @@ def test_a_mapping_does_not_grow(
     assert group.next() == 5
 
 
+@pytest.mark.parametrize(
+    "old, flags, error",
+    [
+        (0, libc.MREMAP_MAYMOVE, errno.EFAULT),
+        (PAGE, libc.MREMAP_MAYMOVE | libc.MREMAP_DONTUNMAP, errno.EINVAL),
+    ],
+    ids=["second_mapping", "old_one_kept"],
+)
+def test_a_mapping_is_not_doubled(
+    ring: Subject, mmap: Callable[[Mmap], int], old: int, flags: int, error: int
+) -> None:
+    """mremap() of old size 0, and with MREMAP_DONTUNMAP: refused, and the mapping is what it was.
+
+    VM_DONTEXPAND, of which the one is -EFAULT and the other -EINVAL: vma_to_resize(), check_prep_vma()
+    """
+    group = _registered(ring)
+    memory = BufRing(addr := mmap(Mmap()), 8, MERGED)
+
+    assert name_of(libc.mremap(addr, old, PAGE, flags)) == name_of(-error)
+
+    memory.publish(group.data, 64, 5)
+    assert group.read(length=1).bid == 5
+
+
+def test_a_mapping_may_shrink(ring: Subject, mmap: Callable[[Mmap], int]) -> None:
+    """mremap() of two pages to one: it stays where it was, the second page is gone, and the first serves. The ring stays whole."""
+    group = _registered(ring, entries=TWO_PAGES)
+    addr = mmap(Mmap(length=2 * PAGE))
+
+    assert libc.mremap(addr, 2 * PAGE, PAGE) == addr
+
+    BufRing(addr, TWO_PAGES, MERGED).publish(group.data, 64, 5)
+    assert group.read(length=1).bid == 5
+    assert _signal_of(lambda: _peek(addr + PAGE)) == signal.SIGSEGV
+    again = BufRing(mmap(Mmap(length=2 * PAGE)), TWO_PAGES, MERGED)
+    assert again.raw()[:PAGE] == ctypes.string_at(addr, PAGE)
+
+
 def test_a_mapping_does_not_move_to_an_address(ring: Subject, mmap: Callable[[Mmap], int]) -> None:
     """mremap() with MREMAP_FIXED: -EINVAL, as for mmap() with an address, and the mapping is what it was.
 

@@ -21,8 +21,8 @@ from ringrig.uring.layout import MERGED
 pytestmark = pytest.mark.needs("mmap")
 
 PAGE = libc.PAGE_SIZE
-ENTRIES = {7: 8, 4: PAGE // 8, 300: 8, 44: 8}
-"""Rings in kernel memory, by group: 4 has two pages, 300 and 44 differ in the ninth bit alone."""
+ENTRIES = {7: 8, 4: PAGE // 8, 300: 8, 44: 8, 0: 8, 2047: 8}
+"""Rings in kernel memory, by group: 4 has two pages, 300 and 44 differ in the ninth bit alone, 0 and 2047 are the ends."""
 USER, LEGACY, EMPTIED, ABSENT = 20, 21, 22, 23
 
 CALLS = {
@@ -39,6 +39,13 @@ CALLS = {
     "group_whose_bits_are_another_type": Mmap(bgid=2048 + 7),
     "group_whose_upper_bits_are_lost": Mmap(bgid=32768 + 7),
     "last_group": Mmap(bgid=65535),
+    "first_group": Mmap(bgid=0),
+    "last_group_that_fits": Mmap(bgid=2047),
+    "last_group_that_fits_and_bits_below": Mmap(bgid=2047, more=0x10000 - PAGE),
+    "last_group_without_the_upper_bit": Mmap(bgid=32767),
+    "first_group_with_the_upper_bit": Mmap(bgid=32768),
+    "last_group_that_fits_with_the_upper_bit": Mmap(bgid=32768 + 2047),
+    "first_group_behind_those": Mmap(bgid=32768 + 2048),
     "bits_below_the_group": Mmap(more=PAGE),
     "all_bits_below_the_group": Mmap(more=0x10000 - PAGE),
     "bits_below_the_group_of_two_pages": Mmap(bgid=4, length=2 * PAGE, more=PAGE),
