@@ -166,7 +166,10 @@ def test_what_is_not_named_waits_on(waiting: Waiting, ioprio: int, way: Way, cal
 
 @each_op
 def test_all_are_cancelled(waiting: Waiting) -> None:
-    """IORING_ASYNC_CANCEL_ANY and _ALL: 2, both are -ECANCELED, and both buffers are there."""
+    """IORING_ASYNC_CANCEL_ANY and _ALL: 2, both are -ECANCELED, and both buffers are there.
+
+    __io_async_cancel() goes on until io_try_cancel() finds none
+    """
     waiting.cancel(Way(ANY | ALL))
 
     gone = Reply(res=-errno.ECANCELED)

@@ -32,7 +32,10 @@ def test_a_tail_that_went_back_does_not_stop_the_head(group: Group, pipe: Pipe) 
 
 
 def test_the_completion_names_the_bid_that_was_selected(group: Group, pipe: Pipe) -> None:
-    """The buffer lies over its own entry, and its data is an entry with another bid: the first one is reported."""
+    """The buffer lies over its own entry, and its data is an entry with another bid: the first one is reported.
+
+    io_ring_buffer_select() keeps the bid in req->buf_index
+    """
     group.memory.publish(group.memory.addr, _SLOT_0.size, 6)
     pipe.feed(_SLOT_0.pack(4096, 7, 9, 1))
 

@@ -112,7 +112,10 @@ def test_a_stream_that_takes_no_more(  # noqa: PLR0917
 @pytest.mark.parametrize("silent", [0, c.IOSQE_CQE_SKIP_SUCCESS], ids=["told", "silent"])
 @pytest.mark.parametrize("error", [errno.EMSGSIZE, errno.ECONNREFUSED], ids=["too_long", "nobody"])
 def test_a_datagram_that_nobody_takes(ring: Subject, error: int, silent: int, kind: Kind) -> None:
-    """One that is longer than the socket's room, or that nobody is there for: nothing of it was sent."""
+    """One that is longer than the socket's room, or that nobody is there for: nothing of it was sent.
+
+    net/unix/af_unix.c unix_dgram_sendmsg(); io_send(): req_set_fail()
+    """
     shelf = Shelf(ring, {5: 90_000, 2: 64}, kind=kind)
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with near, far:
@@ -129,7 +132,10 @@ def test_a_datagram_that_nobody_takes(ring: Subject, error: int, silent: int, ki
 def test_a_send_that_waits_is_refused_without_a_signal(
     ring: Subject, make_wire: Callable[..., Wire], broken_pipe: Callable[[], bool], kind: Kind
 ) -> None:
-    """The socket is full, and the other end goes while the SEND waits: -EPIPE, no SIGPIPE, and the link is broken."""
+    """The socket is full, and the other end goes while the SEND waits: -EPIPE, no SIGPIPE, and the link is broken.
+
+    io_sendmsg_prep(): MSG_NOSIGNAL; io_send(): req_set_fail()
+    """
     shelf, wire = Shelf(ring, {5: 64, 2: 64}, kind=kind), make_wire()
     wire.narrow()
     stuff(wire.near)

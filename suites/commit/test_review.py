@@ -132,6 +132,7 @@ def test_1_two_requests_that_wait_do_not_share_a_buffer(
     """Two requests wait, data comes for both: two bids, each with its own bytes, and the third is left.
 
     What waits holds nothing (looks again when woken), or what is gone from the group.
+    io_kbuf_recycle(), or io_kbuf_commit() in io_ring_buffer_select()
     """
     scene = Scene(ring, Stock(kind=kind, buffers=tuple(Buffer(bid=bid) for bid in (8, 1, 5))), profile.traits)
 
@@ -253,7 +254,10 @@ def test_3_wakeups_while_the_lock_is_taken(
 def test_4_a_bid_has_16_bits(
     make_scene: Callable[[Stock | None], Scene], profile: Profile, bid: int, kind: Kind
 ) -> None:
-    """Each end of the range comes back as it is, and no bit of it in the lower half of the flags."""
+    """Each end of the range comes back as it is, and no bit of it in the lower half of the flags.
+
+    __io_put_kbufs(): IORING_CQE_BUFFER_SHIFT
+    """
     stock = Stock(kind=kind, buffers=(Buffer(bid=bid),))
     call = Transfer(op=Op.READ, length=64, ready=9)
 
@@ -261,7 +265,10 @@ def test_4_a_bid_has_16_bits(
 
 
 def test_4_a_wider_bid_is_cut(profile: Profile, group: Group) -> None:
-    """The RFC's entries have 32 bits for it: the completion has the lower 16, and clean flags."""
+    """The RFC's entries have 32 bits for it: the completion has the lower 16, and clean flags.
+
+    io_ring_buffer_select(): req->buf_index is a u16
+    """
     if "rfc_layout" not in profile.traits:
         pytest.skip("an entry of this ABI has 16 bits for a bid")
     group.memory.publish(group.address_of(1), 8, 0x50041)
@@ -285,7 +292,10 @@ def test_4_no_bid_beyond_16_bits_is_provided(ring: Subject) -> None:
 
 @pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
 def test_5_groups_at_the_ends_of_16_bits(ring: Subject, make_group: Callable[..., Group], kind: Kind) -> None:
-    """Groups 0, 63, 64, 0x7fff, 0x8000 and 65535 at once: a read of each gets its own buffer."""
+    """Groups 0, 63, 64, 0x7fff, 0x8000 and 65535 at once: a read of each gets its own buffer.
+
+    io_buffer_get_list(); ids below 64 had an array until 09ab7eff3820
+    """
     ids = (0, 63, 64, 0x7FFF, 0x8000, 0xFFFF)
     addr = ring.arena.anon(libc.PAGE_SIZE)
     for bid, bgid in enumerate(ids):
@@ -306,7 +316,7 @@ def test_5_groups_at_the_ends_of_16_bits(ring: Subject, make_group: Callable[...
 def test_5_an_id_beyond_16_bits_is_no_other_group(ring: Subject, profile: Profile) -> None:
     """Registering with the upper half of the RFC's 32-bit id set (now flags): refused, or a group of its own.
 
-    Either way a request for the lower half finds nothing.
+    Either way a request for the lower half finds nothing. io_register_pbuf_ring()
     """
     page = ring.arena.anon(libc.PAGE_SIZE)
     reg = io_uring_buf_reg(ring_addr=page, ring_entries=1, bgid=7, flags=1 << 15)

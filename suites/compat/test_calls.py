@@ -147,7 +147,10 @@ def test_a_kernel_ring_is_mapped_low(ring: Subject, bgid: int, entries: int) -> 
 
 
 def test_memory_beyond_4_gib(ring: Subject) -> None:
-    """ring_addr and the buffers' addresses have 64 bits for everyone: memory above 4 GiB is used as such."""
+    """ring_addr and the buffers' addresses have 64 bits for everyone: memory above 4 GiB is used as such.
+
+    io_register_pbuf_ring(), io_ring_buffer_select(): no compat_ptr()
+    """
     above = Arena()
     try:
         group = Group(ring.ring, above)

@@ -130,7 +130,10 @@ def test_the_number_of_iovecs(table: Table, opcode: int, count: int) -> None:
 
 @each_op
 def test_the_base_is_nobodys(table: Table, opcode: int) -> None:
-    """iov_base is not looked at where a buffer is selected: an address that nothing is at does no harm."""
+    """iov_base is not looked at where a buffer is selected: an address that nothing is at does no harm.
+
+    io_iov_compat_buffer_select_prep(), io_compat_msg_copy_hdr(): iov_len alone
+    """
     vector = CompatVector(table.arena, 24)
     vector.iovecs[0].iov_base = 0xFFFFF000
 
@@ -152,7 +155,10 @@ def _moved(table: Table, readable: int) -> CompatVector:
 
 @each_op
 def test_an_iovec_at_the_end_of_its_page(table: Table, opcode: int) -> None:
-    """Eight bytes are read of an iovec and not one more: it may end with its page."""
+    """Eight bytes are read of an iovec and not one more: it may end with its page.
+
+    io_iov_compat_buffer_select_prep(), io_compat_msg_copy_hdr(): struct compat_iovec
+    """
     cqe = table.say(opcode, _moved(table, 8))
 
     assert (cqe.res, cqe.bid) == (24, 5)

@@ -99,7 +99,10 @@ def test_requests_find_the_whole_group_or_none(
 def test_one_of_two_gets_the_id(
     make_ring: Callable[..., Subject], dice: random.Random, scattered: Scatter
 ) -> None:
-    """Two tasks register and unregister one id 48 times each: 0 or -EEXIST, 0 or -ENOENT, and the sum is right."""
+    """Two tasks register and unregister one id 48 times each: 0 or -EEXIST, 0 or -ENOENT, and the sum is right.
+
+    io_uring_register() holds uring_lock over io_register_pbuf_ring(), io_unregister_pbuf_ring()
+    """
     subject = make_ring()
     fd = subject.ring.fd
     regs = [

@@ -64,6 +64,7 @@ def test_every_byte_arrives_once(
     """Four multishot receives share eight buffers that are given back as they come, while four tasks send 600 bytes each.
 
     Each stream's bytes come in their order, whole; a buffer that is out does not come again before it is given back.
+    io_ring_buffer_select() to io_kbuf_commit() without giving up uring_lock
     """
     subject = make_ring(entries=32)
     pool, ring = Pool(subject, kind), subject.ring

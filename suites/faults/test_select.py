@@ -98,7 +98,10 @@ def _check(result: Result, good: Result, bids: tuple[int, ...], allowed: set[int
 def test_a_buffer_is_reported_or_stays(
     walk: Walk, profile: Profile, call: Transfer, must: set[Failing], kind: Kind
 ) -> None:
-    """A request whose submission meets a fault: it is answered, and no buffer is lost or handed out twice."""
+    """A request whose submission meets a fault: it is answered, and no buffer is lost or handed out twice.
+
+    io_put_kbuf(), io_kbuf_recycle()
+    """
     stock = Stock(kind=kind, buffers=BUFFERS)
     good = expect(call, stock, profile.traits)
 

@@ -127,7 +127,10 @@ def test_any_sizes_and_pieces(ring: Subject, make_wire: Callable[..., Wire], see
 
 
 def test_a_buffer_beyond_4_gib(ring: Subject, make_wire: Callable[..., Wire]) -> None:
-    """Two pieces into a buffer whose address takes more than 32 bits: the entry keeps all of them. (User-Mode Linux maps below.)"""
+    """Two pieces into a buffer whose address takes more than 32 bits: the entry keeps all of them. (User-Mode Linux maps below.)
+
+    io_kbuf_inc_commit(): buf->addr is a u64
+    """
     beyond = 0x7_6543_2000
     addr = ring.arena.map(libc.PAGE_SIZE, hint=beyond)
     assert addr == beyond

@@ -126,7 +126,10 @@ def test_a_polled_ring_takes_both(make_ring: Callable[..., Subject]) -> None:
 
 @pytest.mark.parametrize("count", [1, 65536], ids=["one", "most"])
 def test_a_mapped_group_takes_neither(ring: Subject, group: Group, count: int) -> None:
-    """PROVIDE to and REMOVE from a ring: -EINVAL both, and the ring hands out its own buffer."""
+    """PROVIDE to and REMOVE from a ring: -EINVAL both, and the ring hands out its own buffer.
+
+    io_provide_buffers(), io_remove_buffers()
+    """
     group.publish(5)
 
     assert ring.provide_buffers(bgid=7, count=count) == -errno.EINVAL

@@ -107,7 +107,7 @@ def test_the_same_bid_may_be_provided_again(ring: Subject) -> None:
 
 
 def test_provided_again_after_use(ring: Subject, profile: Profile) -> None:
-    """Use one, provide it again, use both: it comes behind the one that was there."""
+    """Use one, provide it again, use both: it comes behind the one that was there. io_add_buffers(): list_add_tail()"""
     scene = Scene(ring, Stock(kind=Kind.LEGACY, buffers=(Buffer(bid=3), Buffer(bid=4))), profile.traits)
     first = scene.transfer(Transfer(op=Op.READ, length=64, ready=8))[0][0].bid
 
@@ -133,7 +133,7 @@ def test_each_buffer_of_a_call_has_its_own_place(ring: Subject) -> None:
 
 @pytest.mark.parametrize("kind", ["ring_first", "legacy_first"])
 def test_both_kinds_side_by_side(ring: Subject, make_group: Callable[..., Group], kind: str) -> None:
-    """A ring and a legacy group under two ids: each request gets the buffer of the group it names."""
+    """A ring and a legacy group under two ids: each request gets the buffer of the group it names. io_buffer_get_list()"""
     addr = ring.arena.anon(libc.PAGE_SIZE)
     if kind == "ring_first":
         group = make_group(bgid=6)
@@ -171,7 +171,10 @@ def test_a_failure_breaks_its_link(ring: Subject, group: Group, opcode: int, bgi
 
 
 def test_success_keeps_its_link(ring: Subject) -> None:
-    """PROVIDE, REMOVE, NOP in one link: 0, the count, 0, in that order."""
+    """PROVIDE, REMOVE, NOP in one link: 0, the count, 0, in that order.
+
+    io_provide_buffers(), io_remove_buffers(): req_set_fail() for errors alone
+    """
     addr = ring.arena.anon(libc.PAGE_SIZE)
     for number, opcode in enumerate(
         (c.IORING_OP_PROVIDE_BUFFERS, c.IORING_OP_REMOVE_BUFFERS, c.IORING_OP_NOP)

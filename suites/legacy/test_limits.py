@@ -96,7 +96,10 @@ def test_removing_as_many_as_can_be(ring: Subject, there: int) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 5], ids=["one", "some", "more_than_there_are"])
 def test_neither_says_anything_of_a_buffer(ring: Subject, count: int) -> None:
-    """PROVIDE and REMOVE report 0 and a number, and no flag: no buffer is the completion's."""
+    """PROVIDE and REMOVE report 0 and a number, and no flag: no buffer is the completion's.
+
+    io_provide_buffers(), io_remove_buffers(): io_req_set_res() with flags 0
+    """
     addr = ring.arena.anon(libc.PAGE_SIZE)
 
     provided = _say(ring, c.IORING_OP_PROVIDE_BUFFERS, fd=3, addr=addr, len=64, off=700)
@@ -107,7 +110,10 @@ def test_neither_says_anything_of_a_buffer(ring: Subject, count: int) -> None:
 
 
 def test_removing_nothing_keeps_the_link(ring: Subject) -> None:
-    """REMOVE from an emptied group with IOSQE_IO_LINK: 0, which is no failure, and the NOP behind it is done."""
+    """REMOVE from an emptied group with IOSQE_IO_LINK: 0, which is no failure, and the NOP behind it is done.
+
+    io_remove_buffers(): req_set_fail() if it is less than 0
+    """
     assert ring.provide_buffers(bgid=7, count=1) == 0
     assert remove_legacy(ring.ring, bgid=7, count=1) == 1
 

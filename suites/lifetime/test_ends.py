@@ -262,6 +262,7 @@ def test_what_a_refused_request_kept_from_being_submitted(ring: Subject, then: s
 def test_a_disabled_ring_takes_groups(make_ring: Callable[..., Subject], flags: int) -> None:
     """IORING_SETUP_R_DISABLED: groups are registered at once, requests are -EBADFD until the ring is enabled, and
     then they select from the group that was there.
+    io_uring_enter() asks for IORING_SETUP_R_DISABLED, io_register_pbuf_ring() does not
     """
     subject = make_ring(flags=c.IORING_SETUP_R_DISABLED)
     group = Group(subject.ring, subject.arena, flags=flags)
@@ -278,7 +279,7 @@ def test_a_disabled_ring_takes_groups(make_ring: Callable[..., Subject], flags: 
 
 @pytest.mark.needs("pin_counters")
 def test_a_ring_that_was_never_enabled_ends(make_ring: Callable[..., Subject], pins: PinWatch) -> None:
-    """Closed while it is disabled: its group's page comes back."""
+    """Closed while it is disabled: its group's page comes back. io_uring_release(), io_destroy_buffers()"""
 
     def make_and_close() -> None:
         subject = make_ring(flags=c.IORING_SETUP_R_DISABLED)

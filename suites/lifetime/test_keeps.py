@@ -23,7 +23,7 @@ pytestmark = pytest.mark.ends_within(5)
 @pytest.mark.parametrize("what", ["queues", pytest.param("kernel_ring", marks=pytest.mark.needs("mmap"))])
 def test_a_mapping_keeps_the_ring(make_ring: Callable[..., Subject], pins: PinWatch, what: str) -> None:
     """The last descriptor is closed, a page of the queues or of a kernel's ring stays mapped: the io_uring lives, and
-    with it another group's pinned page, until that is unmapped. The mapping holds the file.
+    with it another group's pinned page, until that is unmapped. The mapping holds the file. io_uring_release()
     """
 
     mapped: list[tuple[Arena, int]] = []
@@ -53,7 +53,10 @@ def test_a_mapping_keeps_the_ring(make_ring: Callable[..., Subject], pins: PinWa
 
 @pytest.mark.needs("pin_counters")
 def test_a_child_keeps_its_parents_ring(make_ring: Callable[..., Subject], pins: PinWatch) -> None:
-    """The parent closes a ring that its child has inherited: it lives until the child ends, even killed."""
+    """The parent closes a ring that its child has inherited: it lives until the child ends, even killed.
+
+    io_uring_release() comes with the file's last reference
+    """
     children: list[Neighbour] = []
 
     def close_in_the_parent() -> None:

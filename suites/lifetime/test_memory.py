@@ -112,7 +112,10 @@ def test_what_was_published_stays(ring: Subject, fate: Fate) -> None:
 
 @pytest.mark.parametrize("fate", ["dontneed", "covered"])
 def test_the_page_that_came_instead_is_nobodys(ring: Subject, fate: str) -> None:
-    """The application's own page at the address is new and zero; what is published in it is not selected."""
+    """The application's own page at the address is new and zero; what is published in it is not selected.
+
+    io_pin_pages(): the ring stays at the pages that it had
+    """
     group = Group(ring.ring, ring.arena)
     assert group.register() == 0
     ring.owns(group.bgid)
@@ -194,7 +197,10 @@ def test_a_kernel_ring_is_shared_after_a_fork(ring: Subject, make_group: Callabl
 
 
 def test_a_dead_childs_copy_leaves_the_ring_alone(ring: Subject, group: Group) -> None:
-    """A child that wrote all over its copy of the ring is killed: the parent's ring is as it was."""
+    """A child that wrote all over its copy of the ring is killed: the parent's ring is as it was.
+
+    io_pin_pages(): a pinned page is copied at fork(), mm/memory.c copy_present_page()
+    """
     group.publish(5, 3)
     before = group.memory.raw()
 

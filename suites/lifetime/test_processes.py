@@ -136,7 +136,7 @@ def test_what_a_child_makes_outlives_it(ring: Subject, again: Again, kind: str) 
 
 @pytest.mark.needs("pin_counters")
 def test_a_dead_childs_page_is_pinned_for_the_ring(make_ring: Callable[..., Subject], pins: PinWatch) -> None:
-    """A child registers a ring in its own memory and is killed: the page stays pinned, until it is unregistered."""
+    """A child registers a ring in its own memory and is killed: the page stays pinned, until it is unregistered. io_pin_pages()"""
     subject = make_ring()
 
     def register_and_die() -> None:
@@ -156,7 +156,10 @@ def test_a_dead_childs_page_is_pinned_for_the_ring(make_ring: Callable[..., Subj
 
 @each_kind
 def test_a_child_takes_a_group_away(ring: Subject, again: Again, profile: Profile, kind: str) -> None:
-    """A child unregisters the group, or removes its buffers: the parent's requests find none, and it is gone."""
+    """A child unregisters the group, or removes its buffers: the parent's requests find none, and it is gone.
+
+    io_unregister_pbuf_ring(), io_remove_buffers(): groups are the io_uring's, not a task's
+    """
     group = _stocked(ring, kind, 5, 3)
 
     def remove() -> int:
@@ -229,7 +232,10 @@ def test_a_ring_that_was_fetched_is_used_there(
 
 @pytest.mark.needs("mmap")
 def test_a_kernel_ring_is_mapped_by_who_fetched_it(neighbour: Neighbour, ring: Subject, again: Again) -> None:
-    """A ring in kernel memory that this process registered: the other maps it and publishes, and it is seen here."""
+    """A ring in kernel memory that this process registered: the other maps it and publishes, and it is seen here.
+
+    io_uring_mmap(): file->private_data, not the task's
+    """
     group = _stocked(ring, KERNEL, 5)
     neighbour.ask("fetch", bytes(ring.ring.params), os.getpid(), ring.ring.fd)
 
@@ -241,7 +247,10 @@ def test_a_kernel_ring_is_mapped_by_who_fetched_it(neighbour: Neighbour, ring: S
 
 
 def test_the_last_descriptor_is_what_counts(neighbour: Neighbour, make_ring: Callable[..., Subject]) -> None:
-    """The process that registered closes its descriptor: who fetched the ring before goes on with the group."""
+    """The process that registered closes its descriptor: who fetched the ring before goes on with the group.
+
+    io_uring_release() comes with the file's last reference
+    """
     subject = make_ring()
     neighbour.ask("fetch", bytes(subject.ring.params), os.getpid(), subject.ring.fd)
     room = neighbour.ask("room", 128)
@@ -261,7 +270,7 @@ def test_the_last_descriptor_is_what_counts(neighbour: Neighbour, make_ring: Cal
 @pytest.mark.parametrize("how", ["kill", "end"])
 def test_a_ring_outlives_its_maker(neighbour: Neighbour, ring: Subject, how: str, kind: str) -> None:
     """A process sets a ring up, registers a group and publishes, then dies: who has the descriptor gets the buffers,
-    unregisters, registers anew.
+    unregisters, registers anew. io_uring_release() comes with the file's last reference
     """
     params = neighbour.ask("make")
     group = Group(ring.ring, ring.arena, bgid=700)

@@ -31,7 +31,7 @@ def _kernel_group(make_group: Callable[..., Group]) -> Group:
 def test_unmapping_is_not_unregistering(make_group: Callable[..., Group]) -> None:
     """Unmapped, a ring goes on serving what was published; mapped again, it shows what it did before.
 
-    The group holds the pages, a mapping only its own references.
+    The group holds the pages, a mapping only its own references. io_uring_mmap(), io_unregister_pbuf_ring()
     """
     group = _kernel_group(make_group)
     group.publish(5, 6, 4)
@@ -98,7 +98,10 @@ def test_a_group_that_is_gone_is_mapped_no_more(
 
 @pytest.mark.parametrize("entries", [8, 2 * A_PAGE], ids=["one_page", "two_pages"])
 def test_a_mapping_outlives_the_descriptor(make_ring: Callable[..., Subject], entries: int) -> None:
-    """Close the io_uring: the ring stays mapped, with what was in it, and takes more. The mapping holds the file."""
+    """Close the io_uring: the ring stays mapped, with what was in it, and takes more. The mapping holds the file.
+
+    io_uring_release()
+    """
     subject = make_ring()
     group = Group(subject.ring, subject.arena, entries=entries, flags=c.IOU_PBUF_RING_MMAP)
     assert group.register() == 0
@@ -130,7 +133,7 @@ def test_any_descriptor_of_the_ring_will_do(ring: Subject, make_group: Callable[
 def test_another_rings_groups_are_not_mapped(
     make_ring: Callable[..., Subject], make_group: Callable[..., Group], profile: Profile
 ) -> None:
-    """A group of one io_uring at another's descriptor: there is none."""
+    """A group of one io_uring at another's descriptor: there is none. io_uring_mmap(): file->private_data"""
     _kernel_group(make_group)
     other = make_ring()
 
@@ -140,7 +143,10 @@ def test_another_rings_groups_are_not_mapped(
 
 
 def test_mapped_and_busy(make_group: Callable[..., Group]) -> None:
-    """A hundred times mapped, published through, read and unmapped: each buffer once, in order, head and all."""
+    """A hundred times mapped, published through, read and unmapped: each buffer once, in order, head and all.
+
+    io_pbuf_get_bl(), io_put_bl()
+    """
     group = _kernel_group(make_group)
     assert group.unmap() == 0
     for bid in range(20, 120):

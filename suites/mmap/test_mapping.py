@@ -125,7 +125,10 @@ def test_nothing_lies_behind_the_ring(ring: Subject, mmap: Callable[[Mmap], int]
 def test_a_mapping_has_the_protection_asked_for(
     ring: Subject, mmap: Callable[[Mmap], int], prot: int, reading: int, writing: int
 ) -> None:
-    """PROT_READ, PROT_NONE and both: mapped each, and good for what was asked for. The ring serves all the same."""
+    """PROT_READ, PROT_NONE and both: mapped each, and good for what was asked for. The ring serves all the same.
+
+    io_uring_mmap() does not look at vma->vm_flags
+    """
     group = _registered(ring)
     plain = BufRing(mmap(Mmap()), 8, MERGED)
     plain.publish(group.address_of(5), 64, 5)
@@ -267,7 +270,10 @@ def test_a_child_inherits_the_mapping(ring: Subject, mmap: Callable[[Mmap], int]
 
 
 def test_a_child_may_map_it_too(ring: Subject) -> None:
-    """A child that inherited the descriptor maps the ring by itself: the parent is handed what it publishes."""
+    """A child that inherited the descriptor maps the ring by itself: the parent is handed what it publishes.
+
+    io_uring_mmap(): file->private_data, not the task's
+    """
     group = _registered(ring)
 
     def publish() -> int:

@@ -35,6 +35,7 @@ def test_the_kernel_follows_the_model(seed: int, profile: Profile) -> None:
     """Rings, provided buffers, requests of each kind, data, ends, cancellations in any order, from a fixed seed.
 
     Results, flags, bids, heads, descriptors, payload and what lies between buffers are as ringrig/model/world.py says.
+    io_uring/kbuf.c, io_ring_buffer_select() to io_put_kbuf()
     """
     if not HAS_HYPOTHESIS:
         pytest.skip("needs hypothesis: this Python has none")

@@ -218,7 +218,10 @@ def test_room_that_no_int_holds(ring: Subject, group: Group, post: Post, fields:
 
 
 def test_room_that_an_int_just_holds(ring: Subject, group: Group, post: Post) -> None:
-    """Room that fits in an int, but in no buffer: accepted, and -EFAULT once a datagram is there, of no buffer."""
+    """Room that fits in an int, but in no buffer: accepted, and -EFAULT once a datagram is there, of no buffer.
+
+    io_recvmsg_mshot_prep() asks for no more than that; io_recvmsg_prep_multishot()
+    """
     group.publish(5)
     vector = _queue(ring, post.near.fileno(), Messages(datagrams=()))
     vector.header.msg_controllen = 0x7FFFFFFF - HEADER

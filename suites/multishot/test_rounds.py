@@ -191,7 +191,10 @@ def test_a_worker_reads_no_file_again_and_again(ring: Subject, kind: Kind) -> No
 def test_what_is_left_is_told_round_by_round(
     ring: Subject, make_wire: Callable[..., Wire], kind: Kind
 ) -> None:
-    """20 bytes over TCP for buffers of 8: F_SOCK_NONEMPTY after the first and the second, not after the third."""
+    """20 bytes over TCP for buffers of 8: F_SOCK_NONEMPTY after the first and the second, not after the third.
+
+    io_recv_finish(): msg_inq
+    """
     shelf = Shelf(ring, {5: 8, 2: 8, 9: 8, 7: 8}, kind=kind)
     wire = make_wire(tcp=True)
     wire.feed(incoming(0, 20))

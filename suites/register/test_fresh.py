@@ -75,7 +75,10 @@ def test_a_ring_over_an_emptied_legacy_group_starts_at_its_first_slot(
     ],
 )
 def test_a_new_ring_is_empty(make_group: Callable[..., Group], flags: int) -> None:
-    """Registered with all memory zero, nothing published: -ENOBUFS; then one is, and is found."""
+    """Registered with all memory zero, nothing published: -ENOBUFS; then one is, and is found.
+
+    io_ring_buffer_select(): tail == head
+    """
     group = make_group(flags=flags)
 
     assert group.read(length=1).res == -errno.ENOBUFS
@@ -162,7 +165,7 @@ def test_address_of_a_kernel_ring_is_not_used(ring: Subject) -> None:
 
 
 def test_plain_registration_survives_all_that(ring: Subject) -> None:
-    """Sixteen times registered and unregistered under one id: always taken."""
+    """Sixteen times registered and unregistered under one id: always taken. io_register_pbuf_ring(), io_unregister_pbuf_ring()"""
     for _ in range(16):
         assert ring.register_pbuf_ring(registration()).res == 0
         assert bufring.unregister(ring.ring, 7) == 0

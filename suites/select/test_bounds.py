@@ -173,7 +173,10 @@ BETWEEN = {
 def test_a_buffer_between_unmapped_pages(
     ring: Subject, make_wire: Callable[..., Wire], opcode: int, flags: int, kind: Kind
 ) -> None:
-    """A page with nothing before and behind, more data than it holds: it is filled to its ends, and no -EFAULT."""
+    """A page with nothing before and behind, more data than it holds: it is filled to its ends, and no -EFAULT.
+
+    io_ring_buffer_select(), io_provided_buffer_select(): the buffer's length is the limit
+    """
     page = libc.PAGE_SIZE
     base = ring.arena.anon(3 * page)
     ring.arena.unmap(base, page)
@@ -248,7 +251,10 @@ def test_an_incremental_entry_as_long_as_can_be(
 
 @pytest.mark.needs("min_left")
 def test_a_least_rest_of_more_than_16_bits(make_group: Callable[..., Group], pipe: Pipe) -> None:
-    """min_left 65537: of 100,000 bytes 40,000 are used, and the rest is too little: no F_BUF_MORE, the next bid."""
+    """min_left 65537: of 100,000 bytes 40,000 are used, and the rest is too little: no F_BUF_MORE, the next bid.
+
+    io_kbuf_inc_commit()
+    """
     group = make_group(flags=c.IOU_PBUF_RING_INC, min_left=65537, size=100_000)
     group.publish(6, 1)
     pipe.feed(incoming(0, 40_000))

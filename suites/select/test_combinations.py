@@ -112,6 +112,7 @@ def test_all_together(profile: Profile, op: Op, how: str, stocks: Mapping[str, S
     """One operation, issued in one way, with each stock, length and amount of data: a ring of its own for each combination.
 
     All that are wrong are named, each with the first difference.
+    io_buffer_select(), io_buffers_select(), io_put_kbuf(), io_kbuf_recycle()
     """
     wrong = {}
     lengths = {"whole": 0} if op.multishot else LENGTHS

@@ -49,7 +49,10 @@ def test_a_transfer_keeps_within_length_and_buffer(
 def test_each_buffer_has_its_own_size(
     make_scene: Callable[[Stock | None], Scene], profile: Profile, kind: Kind
 ) -> None:
-    """Buffers of 1, 64, 7 and 4096 bytes: each transfer gets the size of its own."""
+    """Buffers of 1, 64, 7 and 4096 bytes: each transfer gets the size of its own.
+
+    io_ring_buffer_select(), io_provided_buffer_select()
+    """
     sizes = {4: 1, 1: 64, 3: 7, 2: 4096}
     stock = Stock(kind=kind, buffers=tuple(Buffer(bid=bid, size=size) for bid, size in sizes.items()))
     scene = make_scene(stock)

@@ -77,7 +77,10 @@ def test_every_slot_is_read_where_it_lies(make_ring: Callable[..., Subject], ent
 
 @pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
 def test_a_buffer_is_handed_out_once(make_scene: Callable[[Stock | None], Scene], kind: Kind) -> None:
-    """Five buffers, seven transfers of other kinds in turn: first come, first served, then none."""
+    """Five buffers, seven transfers of other kinds in turn: first come, first served, then none.
+
+    io_ring_buffer_select(), io_provided_buffer_select()
+    """
     order = (300, 7, 65535, 0, 12)
     scene = make_scene(Stock(kind=kind, buffers=tuple(Buffer(bid=bid) for bid in order)))
     ops = (Op.READ, Op.RECV, Op.READV, Op.RECVMSG, Op.READ, Op.RECV, Op.READ)

@@ -46,6 +46,7 @@ def test_head_wraps_at_65536(make_ring: Callable[..., Subject], model: Model) ->
     """After 40960 buffers the head is that (no negative number), after 65540 it is 4, the upper half of the field zero. A u16.
 
     The tail is set ahead by the whole index range, which no check forbids, so slots serve again and again.
+    io_register_pbuf_status(): bl->head
     """
     ring = make_ring(entries=4096)
     group = Group(ring.ring, ring.arena)
@@ -66,7 +67,7 @@ def test_head_wraps_at_65536(make_ring: Callable[..., Subject], model: Model) ->
 
 
 def test_asking_changes_nothing(ring: Subject, model: Model, group: Group) -> None:
-    """Asked twice, and between reads: the same answer, and each read gets the next buffer."""
+    """Asked twice, and between reads: the same answer, and each read gets the next buffer. io_register_pbuf_status()"""
     model.say(registration())
     group.publish(4, 5)
     for used, bid in enumerate((4, 5)):
@@ -78,7 +79,7 @@ def test_asking_changes_nothing(ring: Subject, model: Model, group: Group) -> No
 
 
 def test_publishing_moves_the_tail_only(ring: Subject, model: Model, group: Group) -> None:
-    """Publish and use nothing: head 0."""
+    """Publish and use nothing: head 0. io_register_pbuf_status(): bl->head"""
     model.say(registration())
     group.publish(*range(8))
 
@@ -122,7 +123,7 @@ def test_a_partly_used_inc_buffer_is_not_used_up(ring: Subject, make_group: Call
 
 
 def test_groups_count_for_themselves(ring: Subject, make_group: Callable[..., Group]) -> None:
-    """Three groups, used 1, 2 and 3 times: each head its own."""
+    """Three groups, used 1, 2 and 3 times: each head its own. io_register_pbuf_status(): io_buffer_get_list()"""
     groups = [make_group(bgid=bgid) for bgid in (6, 7, 700)]
     for times, group in enumerate(groups, 1):
         group.publish(*range(8))
