@@ -47,7 +47,8 @@ def told_of(group: Group, wire: Wire, pieces: int) -> list[Reply]:
 def test_one_after_the_other(group: Group, make_wire: Callable[..., Wire], op: Op, length: int) -> None:
     """Entries of 2 GiB and more, of 64 bytes, and of 2 GiB, 20 bytes for each: told, and it goes on in the next.
 
-    io_recv_buf_select(), io_recvmsg(): MAX_RW_COUNT. Live: kmsg->payloadlen, an int, is negative, and nothing is received.
+    io_recv_buf_select(), io_recvmsg(): MAX_RW_COUNT; kmsg->payloadlen, an int, was negative, and nothing was received.
+    Fixed in 6.12.117, 7.3.4. Live in 6.1.192, 6.18.44, 7.2.
     """
     wire = make_wire()
     for bid, size in ((3, length), (6, 64), (1, length), (8, 64)):
@@ -71,7 +72,8 @@ def test_piece_by_piece(
 ) -> None:
     """An incremental entry of 2 GiB and more, 20 bytes, three times: each with F_BUF_MORE, and the entry is that much shorter.
 
-    io_kbuf_inc_commit(): a u32 less what came; c64eff368ac6, CVE-2025-39822
+    io_kbuf_inc_commit(): a u32 less what came; c64eff368ac6, CVE-2025-39822.
+    The message's: Fixed in 6.12.117, 7.3.4. Live in 6.1.192, 6.18.44, 7.2.
     """
     group, wire = make_group(flags=c.IOU_PBUF_RING_INC, size=256), make_wire()
     group.publish(3, size=length)
