@@ -9,10 +9,11 @@ from itertools import combinations
 
 import pytest
 
+from ringrig.model.profiles import Profile
 from ringrig.model.subject import Subject
 from ringrig.uring import consts as c
 from ringrig.uring import libc
-from ringrig.uring.group import Group, remove_legacy
+from ringrig.uring.group import Group, legacy, remove_legacy
 from ringrig.uring.structs import io_uring_sqe
 
 KERNEL = 0xFFFF888000000000
@@ -136,3 +137,36 @@ def test_a_mapped_group_takes_neither(ring: Subject, group: Group, count: int) -
     assert ring.remove_buffers(bgid=7, count=count) == -errno.EINVAL
 
     assert group.next() == 5
+
+
+@pytest.mark.parametrize("bid", [0, 5], ids=["bid_0", "bid_5"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param(0, id="user_memory"),
+        pytest.param(c.IOU_PBUF_RING_MMAP, id="kernel_memory", marks=pytest.mark.needs("mmap")),
+    ],
+)
+def test_a_ring_is_left_as_it_was(
+    ring: Subject, make_group: Callable[..., Group], profile: Profile, flags: int, bid: int
+) -> None:
+    """A ring of whichever memory, three of its buffers used up and three there: PROVIDE to it and REMOVE from it, of one, of
+    as many as there are and of more, are -EINVAL; its head and its entries are as they were, and the three come in order.
+
+    io_provide_buffers(), io_remove_buffers(): IOBL_BUF_RING, be it IOBL_MMAP or not
+    """
+    group, bids, addr = make_group(flags=flags), (bid, bid + 2, bid + 1), ring.arena.anon(libc.PAGE_SIZE)
+    group.spend(3)
+    group.publish(*bids)
+    before = group.memory.raw()
+
+    said = [
+        (legacy(ring.ring, bgid=7, addr=addr, count=count, bid=bid), ring.remove_buffers(bgid=7, count=count))
+        for count in (1, 3, 9)
+    ]
+
+    assert said == [(-errno.EINVAL, -errno.EINVAL)] * 3
+    assert group.memory.raw() == before
+    if "pbuf_status" in profile.traits:
+        assert group.head() == 3
+    assert [group.next() for _ in range(4)] == [*bids, None]
