@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -11,11 +12,15 @@ from ringrig.model.profiles import Profile
 from ringrig.model.subject import Subject
 from ringrig.uring import bufring
 from ringrig.uring import consts as c
+from ringrig.uring.group import Group
 from ringrig.uring.leaks import ControlGroup
 from ringrig.uring.neighbour import Neighbour
+from ringrig.uring.structs import io_uring_sqe
 
 ENTRIES = c.PBUF_ENTRIES_MAX
 SIZE = ENTRIES * 16
+_SPARE = 1 << 18
+"""Bytes of a full control group's that are given back while nobody is to wait for a page."""
 each_kind = pytest.mark.parametrize(
     "flags",
     [
@@ -105,3 +110,74 @@ def test_a_full_control_group_refuses(ring: Subject) -> None:
     assert left == [0] * registered + [-errno.ENOENT] * (9 - registered)
     assert again == [0] * registered
     assert after == 0
+
+
+@pytest.mark.needs("memcg", "root")
+def test_a_full_control_group_takes_some_buffers(make_ring: Callable[..., Subject]) -> None:
+    """PROVIDE of 65000 buffers, again and again, in a control group with room for half as many: the first adds what there is
+    room for, which is success; whichever then adds none is -ENOMEM. REMOVE has all that were added, and thrice as many can be
+    again: all is given back. With room 65000 are.
+
+    io_add_buffers(): GFP_KERNEL_ACCOUNT, 0 if one was added. What the kernel can reclaim may be room for a few more.
+    """
+    count, room, times = 65000, 65000 * 32 // 2, 12  # struct io_buffer
+    ring = make_ring(entries=16)
+    addr, found = ring.arena.anon(count), []
+
+    def queue(provides: int) -> None:
+        """So many PROVIDEs, and a REMOVE of as many buffers as there are: nobody needs memory between them."""
+        for number in range(provides + 1):
+            sqe = ring.ring.sqe()
+            sqe.opcode, sqe.fd, sqe.buf_group = c.IORING_OP_REMOVE_BUFFERS, count, 7
+            if number < provides:
+                sqe.opcode, sqe.addr, sqe.len = c.IORING_OP_PROVIDE_BUFFERS, addr, 1
+
+    ring.ring.fill(io_uring_sqe(), times + 1)  # NOPs, so that as many requests are at hand
+    ring.ring.complete(times + 1)
+    with ControlGroup() as group:
+        for _ in range(3):
+            spare = ring.arena.anon(_SPARE, shared=True)
+            ctypes.memset(spare, 1, _SPARE)
+            queue(times)
+            with group.limit(room):
+                ring.ring.submit()
+                ring.arena.unmap(spare, _SPARE)
+            found.append([cqe.res for cqe in ring.ring.cqes()])
+        queue(1)
+        after = [cqe.res for cqe in ring.ring.complete(2)]
+
+    for first, *others, removed in found:
+        assert first == 0
+        assert len(others) == times - 1
+        assert -errno.ENOMEM in others
+        assert set(others) <= {0, -errno.ENOMEM}
+        assert count // 4 < removed < count * 3 // 4
+    assert after == [0, count]
+
+
+@pytest.mark.needs("memcg", "root", "mmap")
+def test_rings_of_a_full_control_group_work(ring: Subject) -> None:
+    """Rings of 64 KiB in kernel memory until there is no room for one: -ENOMEM, and each of those before, mapped, hands out a
+    buffer of its own, then no other.
+
+    io_region_allocate_pages(), io_alloc_pbuf_ring(): GFP_KERNEL_ACCOUNT
+    """
+    groups = [
+        Group(ring.ring, ring.arena, bgid=bgid, entries=4096, size=1, flags=c.IOU_PBUF_RING_MMAP)
+        for bgid in range(32)
+    ]
+    made = []
+    with ControlGroup() as control, control.limit(1 << 20):
+        for group in groups:
+            res = group.register()
+            if res:
+                break
+            made.append(group)
+            ring.owns(group.bgid)
+
+    assert res == -errno.ENOMEM
+    assert len(made) >= 4, "much of the room is gone without a ring"
+    assert group.unregister() == -errno.ENOENT
+    for one in made:
+        one.publish(one.bgid + 1)
+    assert [[one.next(), one.next()] for one in made] == [[one.bgid + 1, None] for one in made]
