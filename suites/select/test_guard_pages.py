@@ -26,6 +26,7 @@ from ringrig.model.transfer import (
     incoming,
     outgoing,
 )
+from ringrig.model.waiting import without_nonempty
 from ringrig.uring import consts as c
 from ringrig.uring import libc
 from ringrig.uring.group import Group, Pipe, legacy
@@ -167,7 +168,8 @@ def test_the_last_round_ends_at_the_guard_page(  # noqa: PLR0917
     found = to_the_end(ring.ring)
 
     assert [reply.res for reply in want.replies[:-1]] == [PAGE, PAGE, 1000, 100]
-    assert tuple(found) == want.replies
+    told = without_nonempty if op is Op.RECVMSG_MULTISHOT else list
+    assert told(found) == told(want.replies)
     assert fenced.pages() == fenced.filled(dict(want.filled))
     if want.head is not None:
         assert fenced.group.head() == want.head
